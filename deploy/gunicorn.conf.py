@@ -30,13 +30,13 @@ accesslog = None
 # It would be in the home folder, shared by every gunicorn of the user.
 control_socket_disable = True
 YOUNG_OBJECTS = 10_000
-"""The garbage collector runs when so many more objects were made than freed; Python's own number is 700.
+"""The garbage collector runs once this many more objects were made than freed; Python's own number is 700.
 
 Waking a watcher makes a few objects that are freed a moment later. At 700, a line for 2,000 watchers ran the
-collector twice, and it took some of them for long-lived ones. After some 70 lines these were so many that it
-went through everything that 2,000 streams hold: 330 ms, after which the streams' reader paused as long again.
-Much larger numbers cost memory, because requests are freed by the collector: 80 forms of 2.4 MB, each answered
-with an error, took 44 MiB at 700, 50 at 10,000 and 129 at 50,000.
+collector twice, and it took some of them for long-lived ones. After some 70 lines there were so many of these
+that it went through everything that 2,000 streams hold: 330 ms, after which the streams' reader paused as
+long again. Much larger numbers cost memory, because requests are freed by the collector: 80 forms of 2.4 MB,
+each answered with an error, took 44 MiB at 700, 50 at 10,000 and 129 at 50,000.
 """
 
 

@@ -15,7 +15,7 @@ from hostops.errors import BlobSourceError
 from hostops.specs import Readable
 
 TIMEOUT_SECONDS = 15.0
-"""How long the panel may be silent: to a connection, to a request, and between two parts of an answer."""
+"""How long the panel may be silent: while connecting, after a request, and between two parts of an answer."""
 
 _PARALLEL = 6
 _SKIP_BYTES = 1024**2
@@ -28,10 +28,10 @@ _PASSING = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""What a panel that is being restarted, or has much to do, answers, and what stands before it."""
+"""The answers of a panel that is restarting or busy, or of the proxy in front of it."""
 
 _FAULTS = (OSError, http.client.HTTPException)
-"""What http.client raises when a transfer fails, TLS included."""
+"""What http.client raises when a transfer fails, including TLS errors."""
 
 
 class FolderSource:
@@ -45,7 +45,7 @@ class FolderSource:
     def __contains__(self, sha256: str) -> bool:
         try:
             return sha256 in self._store
-        except OSError:  # Some folder of it is closed to this account.
+        except OSError:  # This account may not enter some folder of it.
             return False
 
     def connect(self) -> "FolderSource":
@@ -54,7 +54,7 @@ class FolderSource:
 
     @contextlib.contextmanager
     def open(self, sha256: str, offset: int = 0) -> Iterator[Readable]:
-        """Open a blob of the store. Raises `BlobSourceError`, also while it is read."""
+        """Open a blob of the store. Raises `BlobSourceError`, also while it is being read."""
         path = self._store.path_of(sha256)
 
         def explain(error: Exception) -> BlobSourceError:
@@ -74,7 +74,7 @@ class FolderSource:
             yield _Reading(file, (OSError,), explain)
 
     def close(self) -> None:
-        """Do nothing: a read from a disk ends by itself."""
+        """Do nothing: reading from a disk ends by itself."""
 
 
 class HttpSource:
@@ -91,15 +91,15 @@ class HttpSource:
         self._make_path = make_path
 
     def connect(self) -> "HttpReader":
-        """Return a reader with connections of its own."""
+        """Return a reader with its own connections."""
         return HttpReader(self._panel_url, self._make_path)
 
 
 class NearestSource:
-    """The panel's store for what it has on this machine, and the panel for everything else.
+    """The panel's store for what this machine has of it, and the panel for everything else.
 
-    Nothing says of a folder that it is the panel's store: another machine may have one of the same path. It
-    need not be said: a blob is what its hash says, wherever it comes from.
+    Nothing marks a folder as the panel's store: another machine may have one at the same path. No mark is
+    needed: the hash says what a blob is, wherever it comes from.
     """
 
     parallel = _PARALLEL
@@ -109,19 +109,19 @@ class NearestSource:
         self._panel = panel
 
     def connect(self) -> "NearestReader":
-        """Return a reader of both."""
+        """Return a reader for both."""
         return NearestReader(self._store, self._panel.connect())
 
 
 class NearestReader:
-    """Reads from a store, or by connections to the panel."""
+    """Reads from a store, or over connections to the panel."""
 
     def __init__(self, store: FolderSource, panel: "HttpReader") -> None:
         self._store = store
         self._panel = panel
 
     def open(self, sha256: str, offset: int = 0) -> contextlib.AbstractContextManager[Readable]:
-        """Open a blob where it is. Raises `BlobSourceError`, also while it is read."""
+        """Open a blob, wherever it is. Raises `BlobSourceError`, also while it is being read."""
         return (self._store if sha256 in self._store else self._panel).open(sha256, offset)
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class NearestReader:
 
 
 class HttpReader:
-    """Connections to the panel, each used again once its answer has been read to the end."""
+    """Connections to the panel; each is reused once its answer has been read to the end."""
 
     def __init__(self, panel_url: str, make_path: Callable[[str], str]) -> None:
         self._panel_url = panel_url
@@ -142,7 +142,7 @@ class HttpReader:
 
     @contextlib.contextmanager
     def open(self, sha256: str, offset: int = 0) -> Iterator[Readable]:
-        """Ask the panel for a blob. Raises `BlobSourceError`, also while it is read."""
+        """Request a blob from the panel. Raises `BlobSourceError`, also while it is being read."""
         connection, is_used = self._take()
         try:
             try:
@@ -160,7 +160,7 @@ class HttpReader:
             self._drop(connection)
 
     def close(self) -> None:
-        """End all connections, so that who waits for one waits no more."""
+        """End all connections, so that nobody keeps waiting for one."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -168,16 +168,17 @@ class HttpReader:
         for connection in idle:
             connection.close()
         for connection in used:
-            # Not `close`: a thread that reads from a socket does not hear of that. It closes it then itself.
+            # Not `close`: a thread reading from a socket would not notice. After this it closes the socket
+            # itself.
             if (sock := connection.sock) is not None:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
-        """Return a connection, and whether it was used before."""
+        """Return a connection, and whether it has been used before."""
         with self._lock:
             if self._is_closed:
-                raise BlobSourceError("The panel is not asked any more.")
+                raise BlobSourceError("The panel is no longer asked.")
             if self._idle:
                 return self._idle.pop(), True
             address = urlsplit(self._panel_url)
@@ -210,17 +211,17 @@ class HttpReader:
         try:
             connection.request("GET", self._make_path(sha256), headers=headers)
             if self._is_closed:  # It may have connected since.
-                raise BlobSourceError("The panel is not asked any more.")
+                raise BlobSourceError("The panel is no longer asked.")
             return connection.getresponse()
         except _FAULTS:
             if not is_used:
                 raise
-        # The panel ends connections that are idle, and may have done so just now.
+        # The panel ends idle connections, and may just have done so.
         connection.close()
         return self._ask(connection, sha256, offset, is_used=False)
 
     def _require_found(self, response: http.client.HTTPResponse, offset: int) -> None:
-        """Raise `BlobSourceError` for any answer but the blob, or its rest."""
+        """Raise `BlobSourceError` for any answer except the blob, or its rest."""
         status = response.status
         if status == HTTPStatus.OK:
             return
@@ -260,7 +261,7 @@ class HttpReader:
 
 
 class _Reading:
-    """Reads, and explains what goes wrong in that; what goes wrong with what is read is not its own."""
+    """Reads, and explains errors of reading; errors in what was read are for the caller."""
 
     def __init__(
         self,
@@ -273,7 +274,7 @@ class _Reading:
         self._explain = explain
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many of the next bytes. Raises `BlobSourceError`."""
+        """Return at most `size` of the next bytes. Raises `BlobSourceError`."""
         try:
             return self._source.read(size)
         except self._faults as error:
@@ -281,6 +282,6 @@ class _Reading:
 
 
 def _skip(response: Readable, size: int) -> None:
-    """Read what is there already, of an answer that begins at the beginning all the same."""
+    """Read past bytes that are there already, in an answer that starts from the beginning all the same."""
     while size > 0 and (part := response.read(min(size, _SKIP_BYTES))):
         size -= len(part)

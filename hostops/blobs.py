@@ -3,15 +3,15 @@
     <root>/<first two digits>/<sha256>   a blob; it never changes
     <root>/incoming/<anything>           what is still being written; nobody takes it for a blob
     <root>/uploads/<number>/<token>      what browsers have sent so far: see `servers.store`
-    <root>/store.lock                    shared by who adds, held alone by who sweeps
+    <root>/store.lock                    held shared to add, exclusively to sweep
 
-A blob appears under its name by one rename, after the disk has its bytes: a process that dies at any point
-leaves blobs that are whole, and perhaps something in `incoming`, which `sweep` removes a day later; in the
-panel's store `remove_left_behind` does that sooner.
+A blob appears under its name by one rename, once its bytes are on disk. So a process that dies at any point
+leaves only complete blobs, and perhaps something in `incoming`, which `sweep` removes a day later; in the
+panel's store `remove_left_behind` does so sooner.
 
-Several accounts may add to one folder: what they write takes the group of the root, if that has the setgid bit.
-New folders inherit that bit. What the group may do there comes from a default ACL of the root, as an installed
-panel has it: a unit with RestrictSUIDSGID could not set the bit again. Without an ACL it is set here.
+Several accounts may add to one folder: what they write gets the root's group, if the root has the setgid bit.
+New folders inherit that bit. The group's permissions come from a default ACL of the root, which an installed
+panel has, because a unit with RestrictSUIDSGID could not set the bit itself. Without an ACL it is set here.
 """
 
 import contextlib
@@ -34,18 +34,18 @@ SWEEP_AFTER_SECONDS = 24 * 3600
 """How long a blob without a reference is kept: it may just have been added, its reference still to come."""
 
 LEFT_AFTER_SECONDS = 3600
-"""So old has to be what nobody holds locked: a process of the version before locked nothing."""
+"""How old something must be that nobody holds locked: processes of the previous version locked nothing."""
 
 _INCOMING_MODE = 0o660
 _FOLDER_MODE = 0o770
 
 
 class BlobError(HostError):
-    """A blob that is missing, or bytes that are not those of the hash that was told."""
+    """A blob is missing, or its bytes do not have the expected hash."""
 
 
 class BlobFolder:
-    """A folder of blobs. It is made by the first that is added."""
+    """A folder of blobs. It is created with the first blob."""
 
     def __init__(self, root: Path, *, file_mode: int = 0o660) -> None:
         self.root = root
@@ -53,11 +53,11 @@ class BlobFolder:
 
     @property
     def incoming_dir(self) -> Path:
-        """Where files are written before they are blobs: on the same file system."""
+        """Where files are written before they become blobs: on the same file system."""
         return self.root / "incoming"
 
     def path_of(self, sha256: str) -> Path:
-        """Return where a blob lies, or would lie. Raises ValueError for what is no hash."""
+        """Return the path of a blob, whether it exists or not. Raises ValueError for what is no hash."""
         if not SHA256.fullmatch(sha256):
             raise ValueError(f"{sha256[:80]!r} is no SHA-256.")
         return self.root / f"{sha256[:2]}/{sha256}"
@@ -70,7 +70,7 @@ class BlobFolder:
         return [sha256 for sha256 in dict.fromkeys(hashes) if sha256 not in self]
 
     def open(self, sha256: str) -> BinaryIO:
-        """Open a blob to read. Raises `BlobError` if it is not there."""
+        """Open a blob for reading. Raises `BlobError` if it is missing."""
         try:
             return self.path_of(sha256).open("rb")
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class BlobFolder:
             ) from None
 
     def read(self, sha256: str, max_bytes: int) -> bytes:
-        """Return the bytes of a blob. Raises `BlobError` if it has more, or is not there."""
+        """Return the bytes of a blob. Raises `BlobError` if it has more, or is missing."""
         with self.open(sha256) as file:
             data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
@@ -87,12 +87,12 @@ class BlobFolder:
         return data
 
     def size_of(self, sha256: str) -> int:
-        """Return how many bytes a blob has. Raises `BlobError` if it is not there."""
+        """Return how many bytes a blob has. Raises `BlobError` if it is missing."""
         with self.open(sha256) as file:
             return os.fstat(file.fileno()).st_size
 
     def make_folder(self, *names: str) -> Path:
-        """Return a folder of the root that is none of blobs, open to all accounts that share the root."""
+        """Return a folder of the root that contains no blobs, open to all accounts that share the root."""
         self._make()
         folder = self.root
         for name in names:
@@ -102,16 +102,16 @@ class BlobFolder:
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[None]:
-        """Keep `sweep` away: from a look for what is there already until it is written down what it is for."""
+        """Keep `sweep` away, from checking which blobs exist until it is recorded what they are needed for."""
         self._make()
         with self._locked(fcntl.LOCK_SH):
             yield
 
     @contextlib.contextmanager
     def incoming(self, purpose: str) -> Iterator[Path]:
-        """Yield a new folder to write files in, on the store's own file system. It is removed at the end.
+        """Yield a new folder for writing files, on the store's own file system. It is removed at the end.
 
-        It is locked as long as this process lives: what a killed one leaves is known by that.
+        It is locked as long as this process lives, so what a killed process left can be recognized.
         """
         self._make()
         folder = self.incoming_dir / f"{purpose}-{secrets.token_hex(8)}"
@@ -125,9 +125,9 @@ class BlobFolder:
             os.close(descriptor)
 
     def remove_left_behind(self) -> None:
-        """Remove what killed processes have left in `incoming`, up to all that an archive unpacks to.
+        """Remove what killed processes have left in `incoming`, which may be as much as an archive unpacks to.
 
-        For a store to which everybody adds by `incoming` alone; all others are swept.
+        For a store to which everybody adds only through `incoming`; all others are swept.
         """
         before = time.time() - LEFT_AFTER_SECONDS
         for path in self.incoming_dir.glob("*"):
@@ -141,10 +141,10 @@ class BlobFolder:
                     os.close(descriptor)
 
     def adopt(self, files: Iterable[tuple[Path, str]]) -> int:
-        """Make blobs of files with the hashes that they are known to have; return how many bytes are new.
+        """Turn files with known hashes into blobs; return how many bytes are new.
 
-        The files have to lie on the store's file system, best in a folder of `incoming`. They are moved, but
-        for those whose blob is there already. One that is damaged is replaced. Call it within `adding`.
+        The files must be on the store's file system, preferably in a folder of `incoming`. They are moved,
+        except those whose blob exists already. A damaged blob is replaced. Call it within `adding`.
         """
         new: dict[str, Path] = {}
         for path, sha256 in files:
@@ -167,7 +167,7 @@ class BlobFolder:
         return added
 
     def _renew(self, sha256: str, path: Path) -> bool:
-        """Return whether there is a blob with the bytes of `path`; to `sweep` it is then as if it were new."""
+        """Return whether there is a blob with the bytes of `path`; if so, `sweep` then treats it as new."""
         target = self.path_of(sha256)
         try:
             if not filecmp.cmp(path, target, shallow=False):
@@ -189,7 +189,7 @@ class BlobFolder:
         return sha256
 
     def walk(self) -> Iterator[tuple[str, Path]]:
-        """Yield every blob with where it lies, in the order of their hashes."""
+        """Yield every blob with its path, in the order of their hashes."""
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
             for path in sorted(folder.iterdir()):
                 if SHA256.fullmatch(path.name):
@@ -198,9 +198,9 @@ class BlobFolder:
     def sweep(
         self, kept: Collection[str], *, after_seconds: float = SWEEP_AFTER_SECONDS
     ) -> tuple[int, int]:
-        """Remove the blobs that are not `kept` and older than that, and what was left in `incoming` for a day.
+        """Remove the blobs that are not `kept` and older than that, and what has been in `incoming` for a day.
 
-        `kept` has to be found out within `alone`. Returns how many files were removed, and their bytes.
+        `kept` must be determined within `alone`. Returns how many files were removed, and their bytes.
         """
         kept, now = frozenset(kept), time.time()
         before = now - after_seconds
@@ -219,7 +219,7 @@ class BlobFolder:
 
     @contextlib.contextmanager
     def alone(self, *, waits: bool = True) -> Iterator[None]:
-        """Keep everybody away who adds. Raises BlockingIOError if somebody is at it and this is not to wait."""
+        """Keep everybody from adding. Raises BlockingIOError if somebody is adding and this is not to wait."""
         self._make()
         with self._locked(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield

@@ -96,7 +96,7 @@ _LOADED_ANSWER_SECONDS = 3.0
 """How long a server is asked at most what it has loaded, and how long it may take for one answer."""
 
 _LOADED_CONSOLE_BYTES = 256 * 1024
-"""So much of a run's console is looked through for why something was not loaded."""
+"""How much of a run's console is searched for why something was not loaded."""
 
 
 class Host:
@@ -583,7 +583,7 @@ class Host:
         """
         try:
             return console_files.trim(self._layout.instance(name), most_bytes)
-        except (HostError, OSError):  # Whoever reads the console gets the same error.
+        except (HostError, OSError):  # Readers of the console get the same error.
             return 0
 
     def instance_settings(self, name: str) -> tuple[str, ...]:

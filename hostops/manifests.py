@@ -1,9 +1,10 @@
-"""What an overlay's version consists of: a manifest names each file, and the hash that has its bytes.
+"""The manifest of an overlay's version: it names each file, and the hash of its bytes.
 
 A manifest is a text: a first line that says its kind, then a JSON array for each file, in the order of the
 paths, `["left4dead2/addons/maps.vpk", "<sha256>", <bytes>, "<flags>"]`. The same files always make the same
-bytes, so the hash of a manifest names the version, and two of one content are one. Of the flags, `x` is for a
-file that may be executed, and `s` or `m` for one that is to be a seed or managed whatever its place.
+bytes, so the hash of a manifest identifies the version, and two versions with the same content are the same
+version. The flag `x` marks a file that may be executed, and `s` or `m` one that is a seed or managed wherever
+it is.
 """
 
 import hashlib
@@ -47,31 +48,31 @@ _SEED_TEXT = re.compile(r"left4dead2/[^/]+\.txt")  # motd.txt, host.txt
 
 
 class ManifestError(ValueError):
-    """Something that cannot be the content of an overlay. The text says what, and of which file."""
+    """Something cannot be the content of an overlay. The text says what, and in which file."""
 
 
 @dataclass(frozen=True, order=True)
 class ManifestFile:
-    """One file: its path below the game's folder, with `/` between names, and what it holds."""
+    """One file: its path below the game's folder, with `/` between names, and its content."""
 
     path: str
     sha256: str
     size: int
     is_executable: bool = False
     is_seed: bool | None = None
-    """Whether somebody has said that it is a seed, or managed; None: its place decides."""
+    """Whether somebody has made it a seed, or managed; None: its path decides."""
 
     @property
     def servers_keep_theirs(self) -> bool:
-        """Whether a server that has its own version of this file keeps it, so that this is a seed.
+        """Whether a server with its own copy of this file keeps that copy, because this is a seed.
 
-        In the place of a managed file a server's own is moved aside at each start.
+        A server's own copy of a managed file is moved aside at each start.
         """
         return is_seed_path(self.path) if self.is_seed is None else self.is_seed
 
 
 def is_seed_path(path: str) -> bool:
-    """Return whether a file at this path is a seed unless somebody says otherwise."""
+    """Return whether a file at this path is a seed unless somebody has decided otherwise."""
     folded = path.casefold()
     return folded.startswith(_SEED_FOLDERS) or _SEED_TEXT.fullmatch(folded) is not None
 
@@ -93,7 +94,7 @@ def _join(files: Iterable[ManifestFile]) -> bytes:
 
 
 def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
-    """Return the files of a manifest. Raises `ManifestError` unless `write_manifest` has written it."""
+    """Return the files of a manifest. Raises `ManifestError` unless `write_manifest` could have written it."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"A manifest of {len(data):,} bytes is too large.")
     try:
@@ -110,11 +111,11 @@ def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
 
 
 def read_known_lines(data: bytes, digest: str) -> list[bytes]:
-    """Return the lines of a manifest that `write_manifest` is known to have written, by its hash.
+    """Return the lines of a manifest that `write_manifest` has written, as its hash proves.
 
-    The hash stands for all that `read_manifest` looks at, which takes eight times as long. `read_known_files`
-    reads the lines: of many manifests, those that they have in common need to be read only once. Raises
-    `ManifestError` for other bytes.
+    The hash makes the checks of `read_manifest` unnecessary, which take eight times as long.
+    `read_known_files` parses the lines: of many manifests, the lines they have in common need to be parsed
+    only once. Raises `ManifestError` if the bytes do not have that hash.
     """
     if hashlib.sha256(data).hexdigest() != digest:
         raise ManifestError(
@@ -130,10 +131,10 @@ def read_known_files(lines: Iterable[bytes]) -> Iterator[ManifestFile]:
 
 
 def require_paths(paths: Iterable[str]) -> None:
-    """Raise `ManifestError` unless files can lie at all of these paths at one time.
+    """Raise `ManifestError` unless there can be files at all of these paths at the same time.
 
-    Not above the folder, not outside of it, nothing that another system would read in another way, and no two
-    that differ in capitals only: the game finds files whatever their case.
+    No path may lead outside the folder, or mean something else to another system, and no two may differ only
+    in case, because the game ignores case in file names.
     """
     seen: dict[str, str] = {}
     folders: dict[str, str] = {}
@@ -157,14 +158,14 @@ def is_visible(name: str) -> bool:
 
 
 def to_seen_name(name: str) -> str:
-    """Return what makes two names one to most who read them: not capitals, nor how an accent is written."""
+    """Return a name without what most readers overlook: case, and how an accent is encoded."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def require_readable_paths(new: Iterable[str], others: Iterable[str] = ()) -> None:
-    """Raise `ManifestError` for a new path that people could not read, or not tell from one of `others`.
+    """Raise `ManifestError` for a new path that people cannot read, or cannot tell from one of `others`.
 
-    Versions from before may have such paths, so `require_paths` takes them.
+    Older versions may have such paths, so `require_paths` accepts them.
     """
     seen = {to_seen_name(path): path for path in others}
     for path in new:
@@ -191,7 +192,7 @@ def _read_file(line: str) -> ManifestFile:
 
 
 def require_files(files: Iterable[ManifestFile]) -> None:
-    """Raise `ManifestError` unless these can be the files of one version: before they are laid out anywhere."""
+    """Raise `ManifestError` unless these can be the files of one version. Call it before laying them out."""
     files = list(files)
     if len(files) > MAX_FILES:
         raise ManifestError(
@@ -226,7 +227,7 @@ def _require_path(path: str) -> None:
 
 
 def _folders_of(path: str) -> Iterator[str]:
-    """Yield the folders that a path lies in, the outermost first."""
+    """Yield the folders around a path, outermost first."""
     position = path.find("/")
     while position >= 0:
         yield path[:position]

@@ -497,11 +497,11 @@ class ContentFinding:
 
 @dataclass(frozen=True)
 class PluginNeeds:
-    """What a plugin that SourceMod loads by itself cannot do without, and which libraries it is for others.
+    """What a plugin that SourceMod loads by itself cannot do without, and which libraries it provides.
 
-    `path` is below the folder of plugins. Extensions are named by their files, in lower case (`sdktools.ext`).
-    Libraries are other plugins: the name, and the file that usually is it. The last three are what it says
-    about itself, for people.
+    `path` is below the folder of plugins. Extensions are named by their files, in lower case
+    (`sdktools.ext`). Libraries are other plugins: the name, and the file that it usually has. The last three
+    are what the plugin says about itself, for people.
     """
 
     path: str
@@ -647,7 +647,7 @@ class LoadedKind(StrEnum):
 
 @dataclass(frozen=True)
 class NotLoaded:
-    """One thing that a server should have loaded and has not, and why, as far as that is known.
+    """Something that a server should have loaded but has not, and why, if that is known.
 
     `file` is shown to people: the plugin's below `plugins/`, an extension's library, or MetaMod's `.vdf`.
     """
@@ -659,10 +659,10 @@ class NotLoaded:
 
 @dataclass(frozen=True)
 class LoadedCheck:
-    """What is loaded of one kind, out of so many `expected`.
+    """What is loaded of one kind, out of `expected`.
 
-    `none_because` says in sentences why nothing of it is, and `unknown` what could not be found out; both are
-    mostly empty. So many more than those that are named are not loaded either: `more_count`.
+    `none_because` says in sentences why none of it is loaded, and `unknown` what could not be determined;
+    both are usually empty. `more_count` is how many are not loaded besides those listed in `not_loaded`.
     """
 
     kind: LoadedKind
@@ -680,9 +680,9 @@ class LoadedCheck:
 
 @dataclass(frozen=True)
 class LoadedReport:
-    """What a running server says that it has loaded of what its overlays bring.
+    """What a running server says it has loaded of what its overlays bring.
 
-    `unasked` says in a sentence why there are checks that could not be made; mostly it is empty.
+    `unasked` says in a sentence why some checks could not be made; usually it is empty.
     """
 
     checks: tuple[LoadedCheck, ...] = ()

@@ -143,12 +143,12 @@ def ask_for_loaded(
 ) -> LoadedReport | None:
     """Return what a server that has just been started has loaded; None if that is not known.
 
-    Whatever is in the way of it, or ends it early, is nothing that a start fails of.
+    Whatever prevents it, or ends it early, does not make the start fail.
     """
     try:
         return host.loaded_report(name, **callbacks)
     except OperationCancelled:
-        return None  # The server was up before that was asked for.
+        return None  # The server was up before this question was asked.
     except Exception as error:  # noqa: BLE001 - told in the log
         faults.tell(logger, f"server {name}: what it has loaded is not known", error)
         return None
@@ -237,8 +237,9 @@ def describe_run(
 ) -> Run | None:
     """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
-    `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what it
-    started with, whatever the job wrote for its next start. `secrets` are masked in what the server has said.
+    `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what
+    it started with, whatever the job wrote for its next start. `secrets` are masked in the server's own
+    words.
     """
     if not job.server_id or planned is None or status is None or status.started_at is None:
         return None
@@ -261,7 +262,7 @@ def describe_run(
 def describe_loaded(
     job: ClaimedJob, report: LoadedReport, secrets: frozenset[str]
 ) -> dict[str, Any]:
-    """Return what a server has loaded as the row of its run has it: without passwords, and safe to be shown."""
+    """Return what a server has loaded in the form for its run's row: without passwords, and safe to show."""
     secrets |= read_running_secrets(job.host_name, job.server_name)
 
     def to_safe(value: Any) -> Any:
@@ -274,7 +275,7 @@ def describe_loaded(
                 return [to_safe(inner) for inner in value]
         return value
 
-    # A password that is the name of a kind hides no kind.
+    # A password that equals the name of a kind must not mask the kind.
     checks = [to_safe(asdict(check)) | {"kind": check.kind.value} for check in report.checks]
     return {"checks": checks, "unasked": to_safe(report.unasked)}
 
@@ -500,9 +501,9 @@ def report_host(host: Host) -> None:
 
 
 def store_address(host: Host, address: str, *, is_simulated: bool) -> None:
-    """Store the address of a host's servers, unless an admin has set it: where they answer is the best guess.
+    """Store the address of a host's servers, our best guess of where they answer, unless an admin has set one.
 
-    Replaces a loopback address, whoever set it: nobody reaches a real game there.
+    Replaces a loopback address even if an admin has set it: nobody could reach a real game there.
     """
     if not ip_address(address).is_loopback:
         Host.objects.filter(pk=host.pk, address__in=LOOPBACK).update(address=address)

@@ -1,8 +1,9 @@
-"""Makes a version of an overlay of what was uploaded: the job `unpack`, which runs without the database.
+"""Makes a version of an overlay from an upload: the job `unpack`, which runs without the database.
 
-Archives are unpacked by the host layer, in a child with limits; other files are taken as they came. All of it
-is brought to where the game looks for it, laid over the latest version if the upload adds to that, looked at,
-and stored. The upload's own files are only linked until the version is there, so that another try has them all.
+The host layer unpacks archives, in a child with limits; other files are taken as they are. Everything is
+arranged as the game expects it, combined with the latest version if the upload adds to that, examined, and
+stored. The upload's own files are only linked until the version exists, so that another try still has them
+all.
 """
 
 import errno
@@ -51,13 +52,13 @@ AGAIN_SECONDS = 1.0
 NAMED_SOURCES = 3
 ORIGIN_CHARS = 200
 MOST_NOTES = 100
-"""So many notes on where files were put are kept with a version."""
+"""The most notes kept with a version on where files were put."""
 
 T = TypeVar("T")
 
 
 class UnpackingHost(Protocol):
-    """What of `hostops.host.Host` this takes."""
+    """The part of `hostops.host.Host` that this needs."""
 
     def unpack(
         self,
@@ -76,12 +77,12 @@ class UnpackingHost(Protocol):
     def folder_report(
         self, folder: Path, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport:
-        """Return what a folder is as an overlay."""
+        """Return the report on a folder as if it were an overlay."""
 
 
 @dataclass(frozen=True)
 class Brought:
-    """A file that came: as part of what, under which path, and where its bytes are."""
+    """A file that arrived: with which part, under which path, and where its bytes are."""
 
     source: str
     path: str
@@ -92,14 +93,15 @@ class Brought:
 
     @property
     def as_file(self) -> ManifestFile:
-        """The file as a version has it."""
+        """The file as part of a version."""
         return ManifestFile(self.path, self.sha256, self.size, self.is_executable)
 
 
 class Budget:
-    """What all archives of one upload may take together: as much as one archive alone.
+    """How much all archives of one upload may unpack to together: as much as a single archive.
 
-    Otherwise ten thousand small ones could take ten thousand times as much of the disk and of a worker.
+    Otherwise ten thousand small ones could take ten thousand times as much of the disk and of a worker's
+    time.
     """
 
     def __init__(self) -> None:
@@ -109,7 +111,7 @@ class Budget:
 
     @property
     def left(self) -> UnpackLimits:
-        """What the next archive may take. Raises HostError if there is nothing left."""
+        """How much the next archive may unpack to. Raises HostError if nothing is left."""
         left = replace(
             self._most,
             seconds=self._until - time.monotonic(),
@@ -125,14 +127,14 @@ class Budget:
         return left
 
     def take(self, files: Sequence[UnpackedFile]) -> None:
-        """Count what an archive had."""
+        """Subtract what an archive unpacked to."""
         self._bytes += sum(file.size for file in files)
         self._entries += len(files)
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """All that came, at the paths where it belongs, and what is to be said about that."""
+    """All files at the paths where they belong, and what there is to say about that."""
 
     files: Sequence[Brought]
     notes: Sequence[dict[str, Any]]
@@ -144,9 +146,10 @@ def make_version_of(
     parts: Sequence[UploadPart],
     **given: Unpack[CallbackArguments],
 ) -> None:
-    """Make a version of an upload, whose overlay, with its latest version, and `by` are read.
+    """Make a version of an upload, whose overlay, latest version and `by` have been read.
 
-    Raises HostError with a sentence for people, and OperationCancelled. Safe to run again after it was killed.
+    Raises HostError with a sentence for people, and OperationCancelled. Safe to run again after it was
+    killed.
     """
     callbacks = Callbacks(**given)
     with store.get_store().incoming(f"upload-{upload.pk}") as folder:
@@ -168,7 +171,7 @@ def make_version_of(
 
 
 def to_sentence(error: Exception) -> str:
-    """Return what an error says to people."""
+    """Return an error as a sentence for people."""
     return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
 
 
@@ -176,14 +179,14 @@ def to_sentence(error: Exception) -> str:
 
 
 def is_archive(path: str) -> bool:
-    """Return whether a file is to be unpacked, by its name."""
+    """Return whether a file must be unpacked, judging by its name."""
     return ARCHIVE.fullmatch(path) is not None
 
 
 def take_all(
     host: UnpackingHost, parts: Sequence[UploadPart], folder: Path, callbacks: Callbacks
 ) -> Iterator[Brought]:
-    """Yield every file of an upload; its bytes lie in `folder` then, or are linked there."""
+    """Yield every file of an upload; afterwards its bytes are in `folder`, or linked there."""
     total = sum(part.size for part in parts) or 1
     done = 0
     budget = Budget()
@@ -203,7 +206,7 @@ def take_all(
 
 
 def require_whole(part: UploadPart) -> None:
-    """Raise HostError unless all bytes of a part are there."""
+    """Raise HostError unless all bytes of a part have arrived."""
     if store.read_offset(part) != part.size:
         raise HostError(
             f"{part.path} is no longer complete. Discard this upload, and upload the files again."
@@ -213,7 +216,7 @@ def require_whole(part: UploadPart) -> None:
 def unpack_part(
     host: UnpackingHost, part: UploadPart, into: Path, budget: Budget, callbacks: Callbacks
 ) -> Iterator[Brought]:
-    """Yield what is in an archive. What a browser has bundled counts as if each file had come by itself."""
+    """Yield the files in an archive. A browser's bundle counts as if each file had been sent by itself."""
     source = "" if part.is_bundle else part.path
     callbacks.on_line("stdout", f"Unpacking {part.path}, {part.size:,} bytes.")
     files = host.unpack(
@@ -245,9 +248,9 @@ def hash_file(path: Path, cancel: CancelToken) -> str:
 
 
 def arrange(host: UnpackingHost, brought: Iterable[Brought], callbacks: Callbacks) -> Arranged:
-    """Bring files to where the game looks for them: those of each archive by themselves, as each has its root.
+    """Find where files belong: for each archive separately, because each has a root of its own.
 
-    Raises HostError if that cannot be told, or if two different files would lie at one path.
+    Raises HostError if that cannot be decided, or if two different files belong at the same path.
     """
     groups: dict[str, dict[str, Brought]] = {}
     for file in brought:
@@ -277,7 +280,7 @@ def arrange(host: UnpackingHost, brought: Iterable[Brought], callbacks: Callback
 
 
 def add_placed(placed: dict[str, Brought], file: Brought) -> None:
-    """Add a file to those at their places. Raises HostError if another one is there already."""
+    """Add a file at its place. Raises HostError if a different one is there already."""
     other = placed.setdefault(file.path.casefold(), file)
     if other.sha256 != file.sha256:
         sources = " and ".join(
@@ -290,10 +293,10 @@ def add_placed(placed: dict[str, Brought], file: Brought) -> None:
 
 
 def lay_over(base: Iterable[ManifestFile], files: Iterable[ManifestFile]) -> list[ManifestFile]:
-    """Return the files of a version with others added to them, or put in the place of those at the same path.
+    """Return the files of a version with others added, or replacing those at the same path.
 
-    The game does not tell capitals from small letters, so paths are spelled as they are in `base`. What
-    somebody has said of a file, whether servers keep their own, counts for the one in its place.
+    The game ignores case, so paths are spelled as they are in `base`. Whether servers keep their own copy of
+    a file, if somebody has decided that, also applies to its replacement.
     """
     combined = {file.path.casefold(): file for file in base}
     spelled = {}
@@ -324,9 +327,9 @@ def store_version(
     folder: Path,
     callbacks: Callbacks,
 ) -> OverlayVersion:
-    """Store what came as the next version of its overlay; over the latest one, if the upload adds to that.
+    """Store the upload as the next version of its overlay; combined with the latest one, if it adds to that.
 
-    Somebody else may make a version meanwhile: then it is put together with that once more.
+    If somebody else makes a version meanwhile, the upload is combined with that one.
     """
     overlay, cancel = upload.overlay, callbacks.cancel
     stored = {file.sha256: file.stored_at for file in arranged.files}
@@ -370,9 +373,9 @@ def store_version(
 
 
 def make_once(upload: Upload, make: Callable[..., OverlayVersion]) -> OverlayVersion:
-    """Make the version, unless that was committed already and the answer was lost with the connection.
+    """Make the version, unless an earlier try was committed and its answer lost with the connection.
 
-    What the one who brought it may do is read here: while it was unpacked, that may have been taken away.
+    The uploader's permissions are read here: they may have been taken away while this was unpacking.
     """
     this = Upload.objects.select_related("version", "by").filter(pk=upload.pk).first()
     if this is None:
@@ -392,7 +395,7 @@ def describe_origin(parts: Sequence[UploadPart]) -> str:
 def lay_out(
     files: Iterable[ManifestFile], stored: dict[str, Path], tree: Path, cancel: CancelToken
 ) -> Path:
-    """Lay files out below a new folder by hard links, as the game would see them; return it."""
+    """Lay files out in a new folder by hard links, as the game would see them; return the folder."""
     blobs = store.get_store()
     made: set[Path] = set()
     for number, file in enumerate(files):
@@ -416,7 +419,7 @@ def lay_out(
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file another name; a copy, where it has as many names already as the file system lets it have."""
+    """Hard-link a file; copy it if it already has as many links as the file system allows."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -431,7 +434,7 @@ def read_overlay(overlay_id: int) -> Overlay:
 
 
 def outlast(step: Callable[[], T], cancel: CancelToken) -> T:
-    """Do something in the database, once it is there; no connection is held before or after.
+    """Do something in the database, waiting until it is available; hold no connection before or after.
 
     Raises OperationCancelled while it waits.
     """

@@ -1,6 +1,7 @@
-"""What every page of the admin site takes from a request, whichever package has registered its model.
+"""What every admin page accepts from a request, whichever package has registered its model.
 
-Django trusts staff with much: lookups over any column, values that no database can compare, thousands of rows.
+Django trusts staff with a lot: lookups over any column, values that no database can compare, thousands of
+rows.
 """
 
 from collections.abc import Iterator
@@ -27,10 +28,10 @@ COMPARISONS = frozenset(
 """How an address may compare. SQLite leaves `regex` to Python, whose time may double with each character."""
 
 SEARCH_CHARS = 200
-"""So much of a search is read. Each word is a condition, and SQLite refuses a thousand of them."""
+"""How much of a search is read. Each word is a condition, and SQLite refuses a thousand of them."""
 
 MOST_INLINE_ROWS = 200
-"""So many rows below another one are read of a form: with five fields each, Django takes no more fields."""
+"""The most inline rows read from a form: with five fields each, Django accepts no more fields."""
 
 
 def is_value_of(field: Any, value: Any) -> bool:
@@ -43,7 +44,7 @@ def is_value_of(field: Any, value: Any) -> bool:
 
 
 class CheckedAutocomplete(AutocompleteSelect):
-    """A choice that is searched for. What cannot be a key chooses nothing, instead of failing."""
+    """A searchable choice. A value that cannot be a key chooses nothing, instead of failing."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         """Return the options to show: those of the chosen rows."""
@@ -55,7 +56,7 @@ class CheckedAutocomplete(AutocompleteSelect):
 
 
 class CheckedFields(BaseModelAdmin):  # type: ignore[type-arg]
-    """Forms whose fields show again, without failing, whatever was in an address or was sent."""
+    """Forms whose fields can be shown again, without failing, whatever an address or a form has sent."""
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Return the field for a relation."""
@@ -65,12 +66,12 @@ class CheckedFields(BaseModelAdmin):  # type: ignore[type-arg]
 
 
 class CheckedRequests(CheckedFields, ModelAdmin):  # type: ignore[type-arg]
-    """Keeps a list from answering about columns that it does not show, and odd values from failing."""
+    """Keeps a list from revealing columns that it does not show, and from failing on odd values."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Return whether an address may ask that: only about what the list, its filters and its search show.
+        """Return whether an address may filter by that: only by what the list, its filters and search show.
 
-        Else the list would tell, by whether a row is in it, what is in a column that the user may not read.
+        Otherwise people could find out what is in a column that they may not read, by whether a row is listed.
         """
         path, _separator, comparison = lookup.rpartition(LOOKUP_SEP)
         if comparison not in COMPARISONS:
@@ -120,22 +121,22 @@ class CheckedRequests(CheckedFields, ModelAdmin):  # type: ignore[type-arg]
     def response_action(  # type: ignore[override] # django-stubs knows another parameter.
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponse | None:
-        """Do something with the chosen rows, if what names them can be a key."""
+        """Run an action on the chosen rows, if the values that name them can be keys."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(is_value_of(self.opts.pk, key) for key in chosen):
             raise BadRequest(_("No row can have the key that was chosen."))
         return super().response_action(request, queryset)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        """Return the rows below this one, with forms that judge what they get."""
+        """Return the inline rows, with forms that check what they get."""
         return [check_inline(inline) for inline in super().get_inlines(request, obj)]
 
 
 class CheckedInline(CheckedFields, InlineModelAdmin):  # type: ignore[type-arg]
-    """Rows below another one, no more of them than a form can send."""
+    """Inline rows, at most as many as a form can send."""
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        """Return the forms. Else Django would make two thousand for who says that there are so many."""
+        """Return the forms. Otherwise Django would make two thousand if a request claims to have that many."""
         formset = super().get_formset(request, obj, **kwargs)
         formset.absolute_max = min(formset.max_num, MOST_INLINE_ROWS)
         return formset
@@ -143,5 +144,5 @@ class CheckedInline(CheckedFields, InlineModelAdmin):  # type: ignore[type-arg]
 
 @cache
 def check_inline(inline: type[Any]) -> type[Any]:
-    """Return the same rows with forms that judge what they get."""
+    """Return the same inline rows with forms that check what they get."""
     return type(inline.__name__, (CheckedInline, inline), {"__module__": inline.__module__})

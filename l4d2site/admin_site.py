@@ -188,7 +188,7 @@ class SaferoomAdminSite(AdminSite):
 
 
 ROWS_HELD = 100
-"""So many rows are in memory at a time while faults are looked for: each may have long texts."""
+"""How many rows are in memory at a time while faults are searched: each may have long texts."""
 
 
 class FaultyRow(NamedTuple):

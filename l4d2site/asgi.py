@@ -62,7 +62,7 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Let Django answer, and tell the view's thread when nobody is waiting for the answer any more.
+    """Let Django answer, and tell the view's thread when nobody is waiting for the answer.
 
     When a client leaves, Django cancels what can be cancelled. A thread cannot be: it has to check.
     """

@@ -97,7 +97,7 @@ def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
         except UnicodeDecodeError:
             raise _wrong(path, number, "it is not UTF-8. Save the file in that encoding.") from None
         if "\0" in line:
-            raise _wrong(path, number, "it has a NUL character. Write the line anew.")
+            raise _wrong(path, number, "it has a NUL character. Write the line again.")
         yield number, line
 
 

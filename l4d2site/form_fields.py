@@ -1,4 +1,4 @@
-"""How forms show their fields again: where the keyboard is, and how much of a text that was refused."""
+"""How forms show their fields again: where the keyboard focus is, and how much of a refused text is shown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,24 +10,26 @@ from django.utils.translation import gettext as _
 
 AREA_CHARS = 64 * 1024
 LINE_CHARS = 1_000
-"""So much of a text is shown again if its field has no limit of its own, or a smaller one: what somebody typed
-slightly too long can be shortened where it is."""
+"""How much of a text is shown again if its field has no limit, or a lower one: what is slightly too long can
+then be shortened in place.
+"""
 
 FAULT_CHARS = 1_000
 """A longer fault quotes what was typed."""
 
 
 class PanelBoundField(forms.BoundField):
-    """A field that has the focus if it is the first with an error, and leaves it to that one otherwise.
+    """A field that has the focus if it is the first one with an error, and gives it up if another one is.
 
-    What was typed is shown again, but little more of it than the field takes: a page with all of it would be
-    many times as large as what was sent, and take the panel's memory. What is stored is always shown whole.
+    What was typed is shown again, but little more of it than the field accepts: a page with all of it would
+    be many times as large as what was sent, and use up the panel's memory. What is stored is always shown
+    whole.
     """
 
     def build_widget_attrs(
         self, attrs: Mapping[str, Any], widget: forms.Widget | None = None
     ) -> dict[str, Any]:
-        """Add `autofocus`, or take the form's own away if another field is to be corrected."""
+        """Add `autofocus`, or remove the form's own if another field has an error."""
         built: dict[str, Any] = super().build_widget_attrs(dict(attrs), widget)
         if faults := self.form.errors:
             faulty = (field.name for field in self.form.visible_fields() if field.name in faults)
@@ -56,7 +58,7 @@ class PanelBoundField(forms.BoundField):
 
     @property
     def errors(self) -> ErrorList:
-        """Its faults, none of which quotes very much, and whether what was typed is shown in full."""
+        """Its errors, none of which quotes very much, and a note if what was typed is not shown in full."""
         faults = super().errors
         told = list(map(str, faults))
         if self.is_cut:
@@ -78,7 +80,7 @@ class PanelBoundField(forms.BoundField):
         return isinstance(typed, str) and len(typed) > most and len(to_lines(typed)) > most
 
     def _most_chars(self) -> int:
-        """Return how much is shown again: what the field takes, or has from before there was a limit."""
+        """Return how much is shown again: what the field accepts, or has stored since before its limit."""
         stored = self.initial
         own: int | None = getattr(self.field, "max_length", None)
         if own is None:
@@ -94,12 +96,12 @@ class PanelRenderer(DjangoTemplates):
 
 
 def shows_text(widget: forms.Widget) -> bool:
-    """Return whether a widget has the text that was typed, which those of passwords and choices have not."""
+    """Return whether a widget shows the text that was typed: those of passwords and choices do not."""
     if isinstance(widget, forms.PasswordInput):
         return bool(widget.render_value)
     return isinstance(widget, forms.Textarea | forms.widgets.Input | forms.MultiWidget)
 
 
 def to_lines(typed: str) -> str:
-    """Return a text with one character for each line end, as limits count: browsers send two."""
+    """Return a text with one character per line ending, as limits count it: browsers send two."""
     return typed.replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Keeps NUL characters from the database: PostgreSQL refuses every text with one, and SQLite would store it."""
+"""Keeps NUL characters from the database: PostgreSQL refuses every text with one, but SQLite would store it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,9 @@ from django.utils.decorators import sync_and_async_middleware
 def drop_nul(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
     """Give views `request.GET` and cookies without NUL. No name, search or number has one, so nothing is lost.
 
-    Forms refuse it in what is posted. What a view takes from a post without a form ends at the database, with a
-    400. Both sync and async, so that a stream, to which nothing is posted, passes through without a thread.
+    Forms refuse it in posted fields. If a view reads a posted field without a form, the database step answers
+    with a 400. Both sync and async, so that a stream, to which nothing is posted, passes through without a
+    thread.
     """
     middleware: Any
     if iscoroutinefunction(get_response):
@@ -34,7 +35,7 @@ def drop_nul(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
 
 
 def clean(request: HttpRequest) -> None:
-    """Replace cookies and `request.GET` if there may be a NUL. What has none is not parsed for it."""
+    """Clean cookies and `request.GET` if there may be a NUL. Requests without one are not parsed for this."""
     # A quoted cookie can have any character, as a backslash and three digits.
     if "\\" in request.META.get("HTTP_COOKIE", ""):
         request.COOKIES = {name: value.replace("\0", "") for name, value in request.COOKIES.items()}

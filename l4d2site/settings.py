@@ -1,4 +1,4 @@
-"""Settings, read from the environment or `.env`; the README documents every variable.
+"""Settings, read from the environment or `.env`; docs/settings.md explains every variable.
 
 A missing or malformed value raises `ImproperlyConfigured` with the variable's name and what it should be.
 """

@@ -47,7 +47,7 @@ class GuardedDeletion:
 
 
 class ToldCollisions(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows of which somebody may take the name or port at the moment when a form is stored."""
+    """Rows whose name or port another request may take just as the form is being stored."""
 
     def changeform_view(
         self,
@@ -69,13 +69,13 @@ class ToldCollisions(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class OwnerLimitForm(VersionedAdminForm):
-    """A row that counts for what its owner may have, also if others make it or give it to them.
+    """A row that counts towards its owner's limit, even if others make it or give it to them.
 
-    Superusers are not kept to that: they could raise the limit.
+    Superusers are exempt: they could raise the limit.
     """
 
     asker: User
-    """Who fills it in; set by `OwnerLimitAdmin`."""
+    """Who is filling in the form; set by `OwnerLimitAdmin`."""
 
     def take_place(self, owner: User) -> None:
         """Raise ValidationError if `owner` may not have another of these."""
@@ -96,7 +96,7 @@ class OwnerLimitForm(VersionedAdminForm):
 
 
 class OwnerLimitAdmin(ToldCollisions):
-    """Rows that count for what their owner may have."""
+    """Rows that count towards their owner's limit."""
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -108,7 +108,7 @@ class OwnerLimitAdmin(ToldCollisions):
 
 
 class VersionedAdmin(OwnerLimitAdmin):
-    """Rows that are not saved over changes that somebody else saved after the page was opened."""
+    """Rows whose form refuses to overwrite what somebody else saved after the page was opened."""
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Leave out the hidden field if nothing can be saved: then there is no form for it."""
@@ -142,7 +142,7 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
 
     @admin.display(description="box")
     def box(self, host: Host) -> str:
-        """Return which walls keep a game's code in, and which are missing."""
+        """Return which walls confine a game's code, and which are missing."""
         if not host.walls:
             return "not reported"
         standing = host.standing_walls
@@ -170,7 +170,7 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
         return ", ".join(map(str, host.taken_ports)) or "none"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:
-        """Protect the worker's reports, the name by which it finds its row, and drains from who may not."""
+        """Protect the worker's reports, the name by which it finds its row, and for some people, drains."""
         drains = [] if may(request.user, Verb.DRAIN) else ["is_draining"]
         return [*(["name"] if obj else []), *drains, *self.reported]
 
@@ -197,7 +197,7 @@ class OverlayAdminForm(OwnerLimitForm):
     """An overlay, which may have no owner."""
 
     def clean(self) -> dict[str, Any]:
-        """Keep an owner: the files of an overlay that nobody owns count for nobody."""
+        """Keep the owner: files of an overlay without an owner would count for nobody."""
         is_cleared = "owner" in self.cleaned_data and not self.cleaned_data["owner"]
         if is_cleared and self.instance.owner_id and not self.asker.is_superuser:
             text = _(
@@ -207,7 +207,7 @@ class OverlayAdminForm(OwnerLimitForm):
         return super().clean()
 
     def take_place(self, owner: User) -> None:
-        """Raise ValidationError if `owner` may have no other overlay, or not the bytes of this one."""
+        """Raise ValidationError if `owner` may not have another overlay, or the bytes of this one."""
         take_overlay_place(owner)
         versions = self.instance.versions.all() if self.instance.pk else ()
         if find_content_obstacle(owner, sum(one.added_bytes for one in versions)):
@@ -232,21 +232,21 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
         return overlay.summary
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Overlay]:
-        """Load of each description only what the list shows; the form asks for the rest."""
+        """Load only the part of each description that the list shows; the form loads the rest."""
         return cast("OverlayQuerySet", super().get_queryset(request)).with_summaries()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Return whether a folder of the hosts may be named, which quite likely contains native code."""
+        """Return whether the user may name a folder of the hosts, which quite likely contains native code."""
         return super().has_add_permission(request) and may(request.user, Verb.BRING_NATIVE_CODE)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:
-        """Protect the name if versions depend on it, and what names a folder from people who may not."""
+        """Protect the name if versions depend on it, or if the user may not name a folder of the hosts."""
         if not may(request.user, Verb.BRING_NATIVE_CODE):
             return ["name", "is_host_folder"]
         return ["name"] if obj and obj.latest_id is not None else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Suggest what overlays are made for here; others are made on the panel's own page."""
+        """Suggest a folder of the hosts: other overlays are made on the panel's own page."""
         return {"is_host_folder": True, **super().get_changeform_initial_data(request)}
 
     def has_delete_permission(self, request: HttpRequest, obj: Overlay | None = None) -> bool:
@@ -277,9 +277,9 @@ class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
         return super().has_change_permission(request, obj) and self.may_use_all(request)
 
     def may_use_all(self, request: HttpRequest) -> bool:
-        """Return whether the user may use every overlay: only the panel's form asks it of each.
+        """Return whether the user may use every overlay: only the panel's own form checks them one by one.
 
-        One without a version takes the right to name a folder of a host, since that is what it is.
+        For one without a version that takes the right to name a folder of a host, since that is what it is.
         """
         verbs = (Verb.USE_OVERLAY, Verb.BRING_NATIVE_CODE)
         return all(may(request.user, verb) for verb in verbs)
@@ -306,7 +306,7 @@ class BlueprintAdmin(VersionedAdmin):
     inlines = [BlueprintOverlayInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Blueprint]:
-        """Leave out the texts, which only the form shows, and then asks for."""
+        """Leave out the texts; only the form shows them, and loads them then."""
         return super().get_queryset(request).defer(*LONG_TEXTS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Blueprint | None = None) -> list[str]:
@@ -331,7 +331,7 @@ class ServerAdminForm(SecretsForm, OwnerLimitForm):
     """A server. Without a port, there must be a free one. Here too, passwords move out of its config."""
 
     is_any_port_allowed = False
-    """Whether the form is for somebody who may give a server any port."""
+    """Whether the person who fills it in may give a server any port."""
 
     def take_place(self, owner: User) -> None:
         """Raise ValidationError if `owner` may not have another server."""
@@ -377,7 +377,7 @@ class ServerAdmin(GuardedDeletion, OwnerLimitAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
-        """Leave out the texts, which only the form shows, and then asks for."""
+        """Leave out the texts; only the form shows them, and loads them then."""
         texts = [*LONG_TEXTS, *(f"blueprint__{name}" for name in LONG_TEXTS)]
         rows = super().get_queryset(request).select_related(*self.list_select_related)
         return rows.defer(*texts)

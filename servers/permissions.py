@@ -188,7 +188,7 @@ class Thing(Protocol):
 def may(user: Person, verb: Verb, thing: Thing | None = None) -> bool:
     """Return whether `user` may do `verb` to `thing`, or, without a thing, to all things of its kind.
 
-    Django's permissions count only for staff: whoever loses `is_staff` loses all of them. A superuser among
+    Django's permissions count only for staff: without `is_staff` a person has none of them. A superuser among
     staff has every one. For other staff it costs two queries for the permissions, once per user object, and the
     cost of `role_of`.
     """

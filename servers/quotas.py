@@ -106,7 +106,7 @@ def count_content_bytes(owner: User) -> int:
 def find_overlay_obstacle(owner: User) -> str:
     """Return why this owner cannot make an overlay, in a sentence; empty if they can.
 
-    Whoever may not own a server does not need one.
+    A person who may not own a server does not need one.
     """
     if owner.is_superuser:
         return ""

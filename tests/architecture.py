@@ -1,7 +1,7 @@
 """Holds docs/architecture.md and docs/glossary.md to the code: `script/lint` runs this.
 
-Each path and each `path:name` on the pages has to exist, each module of the rooms has to be listed, and the
-pictures have to show the layers of the import contracts.
+Each path and each `path:name` on the pages must exist, each module of the rooms must be listed, and the
+pictures must show the layers of the import contracts.
 """
 
 import ast

@@ -10,10 +10,10 @@ NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 
 
 def outlast_network_changes(page: Page) -> None:
-    """Let `page.goto` try once more where Chromium drops a request as this machine's network changed.
+    """Let `page.goto` try again if Chromium drops a request because this machine's network changed.
 
-    Another test that runs at the same time may plug in a cable (tests/fire/networks.py). A script of the
-    page may be dropped too: then the page does nothing.
+    A test running at the same time may plug in a cable (tests/fire/networks.py). The request for a script may
+    be dropped too: then the page does nothing.
     """
     go = page.goto
     dropped: list[str] = []

@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Stands still until it is set forward; to be put in the place of `monotonic` and its like."""
+    """Stands still until it is set forward; replaces `monotonic` and the like."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

@@ -14,14 +14,14 @@ from tests.shares import SharesPlugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let each machine run the floors that it can, in as many processes as keep it busy."""
+    """Have each machine run the floors that it can, in as many processes as keep it busy."""
     config.pluginmanager.register(FloorPlugin())
     if config.pluginmanager.has_plugin("xdist"):
         config.pluginmanager.register(SharesPlugin())
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what was loaded, and run less often: it took 9 % of the time."""
+    """Exempt loaded modules from garbage collection, and collect less often: it took 9 % of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -29,7 +29,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Begin each test with the usual umask: the product's entry points, once imported, keep to their own."""
+    """Start each test with the usual umask: the product's entry points, once imported, set their own."""
     os.umask(0o022)
 
 

@@ -4,7 +4,7 @@ import struct
 
 
 def make_library(*versions: str, bits: int = 32, machine: int = 3) -> bytes:
-    """Return a library that asks for these versions of the C library, as far as the loader reads it."""
+    """Return a library that asks for these versions of the C library, with only what the loader reads."""
     if bits == 64:
         return b"\x7fELF\x02\x01\x01" + bytes(57)
     names = b"\0" + b"".join(version.encode() + b"\0" for version in versions)

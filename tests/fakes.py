@@ -52,7 +52,7 @@ class Call:
     ended_at: float
 
     def overlaps(self, other: "Call") -> bool:
-        """Return whether the two ran at one time."""
+        """Return whether the two ran at the same time."""
         return self.began_at < other.ended_at and other.began_at < self.ended_at
 
 
@@ -72,7 +72,7 @@ class EagerConsoleWatch(ConsoleWatch):
 
 @dataclass
 class FakeHost:
-    """Remembers what it was asked to do. `act` is called by each verb, and may print, fail or wait."""
+    """Records what it was asked to do. `act` is called by each verb, and may print, fail or wait."""
 
     act: Callable[[str, str, OnLine, OnStage, CancelToken], object] = lambda *_: None
     states: dict[str, InstanceState] = field(default_factory=dict)
@@ -86,36 +86,36 @@ class FakeHost:
     released: list[tuple[str, ConsolePosition]] = field(default_factory=list)
     needs_code: bool = False
     codes: list[str | None] = field(default_factory=list)
-    """What an install that needs a Steam Guard code was given."""
+    """The answers to an install's question for a Steam Guard code."""
     automatic: list[str] = field(default_factory=list)
-    """The servers whose start nobody asked for."""
+    """The servers whose start nobody requested."""
     commands: list[tuple[str, str]] = field(default_factory=list)
     answers: Callable[[str, str], str | CommandAnswer] = lambda *_: ""
     """What a server answers to a command: by RCON, if it is a text."""
     loaded: Callable[[str], LoadedReport | None] = lambda _: None
-    """What a server says that it has loaded."""
+    """What a server says it has loaded."""
     admins: list[tuple[str, tuple[SpecAdmin, ...]]] = field(default_factory=list)
     admins_outcome: AdminsOutcome = AdminsOutcome.WRITTEN
     refusing_runs: list[int] = field(default_factory=list)
     told: dict[str, InstanceStatus] = field(default_factory=dict)
-    """What `status` says of a server in the place of its state alone."""
+    """What `status` reports about a server, if more than its state."""
     installed: list[InstalledRelease] = field(default_factory=list)
     own_sizes: dict[str, int] = field(default_factory=dict)
     started_at: dict[str, float] = field(default_factory=dict)
-    """When each that runs was started, in seconds since the epoch."""
+    """When each running server was started, in seconds since the epoch."""
     latest: LatestBuild | None = None
     taken_ports: tuple[int, ...] = ()
     query_address: str = "127.0.0.1"
     overlays: dict[str, OverlayReport] = field(default_factory=dict)
     looked_at: list[str] = field(default_factory=list)
-    """The overlays that a report was asked of, and the builds of releases."""
+    """The overlays for which a report was requested, and the builds of releases."""
     release: ReleaseReport | None = None
     unpacked: list[UnpackedFile] = field(default_factory=list)
-    """What is in each archive."""
+    """The content of each archive."""
     laid_out: set[tuple[str, str]] = field(default_factory=set)
-    """The versions of overlays that are ready there, each as its overlay's name and its digest."""
+    """The versions of overlays that are laid out there, each as its overlay's name and its digest."""
     prunings: int = 0
-    """How often it was asked to remove versions of overlays that nobody needs."""
+    """How often it was asked to remove unneeded versions of overlays."""
     findings: list[Finding] = field(default_factory=list)
     """What `doctor` finds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -152,7 +152,7 @@ class FakeHost:
         self,
         **given: Unpack[CallbackArguments],
     ) -> LatestBuild:
-        """Ask for the latest build."""
+        """Return the latest build."""
         self._do("check_update", "", Callbacks(**given))
         self.latest = LatestBuild(self.build_id, 1_800_000_000.0)
         return self.latest
@@ -181,7 +181,7 @@ class FakeHost:
         spec: InstanceSpec,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Look whether an instance could be started."""
+        """Check whether an instance could be started."""
         self._do("check", spec.name, Callbacks(**given))
 
     def start(
@@ -252,18 +252,18 @@ class FakeHost:
         may_type: bool = True,
         refusing_run: int = 0,
     ) -> CommandAnswer:
-        """Answer as a test says."""
+        """Answer as the test says."""
         self.commands.append((name, command))
         self.refusing_runs.append(refusing_run)
         answer = self.answers(name, command)
         return CommandAnswer(CommandWay.RCON, answer, 1) if isinstance(answer, str) else answer
 
     def loaded_report(self, name: str, **given: Unpack[CallbackArguments]) -> LoadedReport | None:
-        """Return what a test says is loaded."""
+        """Return what the test says is loaded."""
         return self.loaded(name)
 
     def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
-        """Remember who was written, and answer as a test says."""
+        """Record the admins, and answer as the test says."""
         self.admins.append((name, tuple(admins)))
         return AdminsReport(self.admins_outcome)
 
@@ -295,7 +295,7 @@ class FakeHost:
         return self.own_sizes.get(name, 0)
 
     def trim_consoles(self, most_bytes: int) -> dict[str, int]:
-        """Trim nothing: what it prints lies nowhere."""
+        """Trim nothing: the output is stored nowhere."""
         # A copy, made in one step: a job may add a server meanwhile.
         return {name: self.trim_console(name, most_bytes) for name in [*self.states]}
 
@@ -306,7 +306,7 @@ class FakeHost:
     def read_console(
         self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
     ) -> ConsoleChunk:
-        """Return the console's lines from the position on, whose offset counts lines here."""
+        """Return the console's lines from the position on; its offset counts lines here."""
         lines = tuple(self.console[position.offset :])
         run = lines[-1][0] if lines else position.run
         return ConsoleChunk(lines, ConsolePosition(run, position.offset + len(lines)))
@@ -316,19 +316,19 @@ class FakeHost:
         return EagerConsoleWatch()
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
-        """Remember what is not needed any more."""
+        """Record what is no longer needed."""
         self.released.append((name, position))
 
     def instance_settings(self, name: str) -> tuple[str, ...]:
-        """Return what a test says an instance is set to."""
+        """Return the settings that the test gives an instance."""
         return self.settings.get(name, ())
 
     def config_chain(self, name: str) -> tuple[ConfigPart, ...]:
-        """Return what a test says a config consists of."""
+        """Return the parts that the test gives a config."""
         return self.chains.get(name, ())
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
-        """Return what a test says of a run."""
+        """Return the facts that the test gives a run."""
         return self.runs.get(run)
 
     def releases(self) -> list[InstalledRelease]:
@@ -336,12 +336,12 @@ class FakeHost:
         return list(self.installed)
 
     def prune_content(self) -> PrunedContent | None:
-        """Count that it was asked to."""
+        """Count the call."""
         self.prunings += 1
         return PrunedContent()
 
     def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
-        """Return the fingerprints of what a test says lies there."""
+        """Return the fingerprints of the overlays that the test puts there."""
         return {
             name: report.fingerprint
             for name, report in self.overlays.items()
@@ -349,13 +349,13 @@ class FakeHost:
         }
 
     def laid_out_versions(self) -> frozenset[tuple[str, str]]:
-        """Return the versions that a test says are laid out."""
+        """Return the versions that the test says are laid out."""
         return frozenset(self.laid_out)
 
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport | None:
-        """Return what a test says of an overlay."""
+        """Return what the test says about an overlay."""
         self.looked_at.append(name)
         return self.overlays.get(name)
 
@@ -369,14 +369,14 @@ class FakeHost:
         encoding: str = "",
         **given: Unpack[CallbackArguments],
     ) -> list[UnpackedFile]:
-        """Return what the test says is in it; nothing is written."""
+        """Return the content that the test gives it; nothing is written."""
         self._do("unpack", name, Callbacks(**given))
         return self.unpacked
 
     def folder_report(
         self, folder: Path, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport:
-        """Return how many files a folder has, and nothing of what is in them."""
+        """Return how many files a folder has, and nothing about their contents."""
         self.looked_at.append(name)
         files = [path for path in folder.rglob("*") if path.is_file()]
         return OverlayReport(name, "", len(files), sum(path.stat().st_size for path in files))
@@ -386,13 +386,13 @@ class FakeHost:
         return Arrangement({path: path for path in paths})
 
     def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
-        """Return what a test says of the release."""
+        """Return what the test says about the release."""
         if self.release:
             self.looked_at.append(self.release.build_id)
         return self.release
 
     def doctor(self) -> list[Finding]:
-        """Return what a test says is found."""
+        """Return the findings that the test gives it."""
         return list(self.findings)
 
     def _do(self, verb: str, subject: str, callbacks: Callbacks) -> None:

@@ -1,7 +1,7 @@
-"""The floors of the tests: what a machine has to have to run them.
+"""The floors of the tests: what a machine needs in order to run them.
 
-A floor that the machine cannot run is left out, and the summary says so and why. One that was asked for by
-name, as in `script/test -m browser`, or any of them in CI, is run all the same, and fails.
+A floor that the machine cannot run is left out, and the summary says so and why. A floor that was asked for
+by name, as in `script/test -m browser`, and every floor in CI, is run all the same, and fails.
 """
 
 import os
@@ -35,15 +35,15 @@ def find_chromium() -> str | None:
 
 
 def find_page_browser() -> str | None:
-    """Return the browser of the tests of pages: Chromium's engine without its windows, if it is installed.
+    """Return the browser for the tests of pages: Chromium's engine without its windows, if it is installed.
 
-    A new context takes Chromium itself three times the work, most of it for a window that nobody sees.
+    In Chromium itself a new context takes three times the work, most of it for a window that nobody sees.
     """
     return shutil.which("chromium-headless-shell") or find_chromium()
 
 
 def find_nginx() -> str | None:
-    """Return the path of nginx, which is not always on the path of a user; its tests make a certificate too."""
+    """Return the path of nginx, which is not always on a user's path; its tests make a certificate too."""
     if not shutil.which("openssl"):
         return None
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -76,7 +76,7 @@ def find_box() -> str | None:
 
 
 def find_compiler32() -> str | None:
-    """Return a compiler that makes 32-bit programs; a C library for them is not needed."""
+    """Return a compiler that can make 32-bit programs; these need no C library."""
     compiler = shutil.which("gcc")
     if compiler is None or os.uname().machine != "x86_64":
         return None
@@ -112,12 +112,12 @@ TURNS += [floor.marker for floor in FLOORS if floor.marker not in TURNS]
 
 
 def is_asked_for(floor: Floor, config: pytest.Config) -> bool:
-    """Return whether the floor has to run, whatever the machine can do."""
+    """Return whether the floor must run, whatever the machine can do."""
     return floor.marker in config.getoption("markexpr") or bool(os.environ.get("CI"))
 
 
 class FloorPlugin:
-    """Leaves out what cannot run, and tells of each floor whether it ran.
+    """Leaves out what cannot run, and reports for each floor whether it ran.
 
     Tests that run in several processes are left out in each of them, and counted where their reports come
     together.
@@ -131,7 +131,8 @@ class FloorPlugin:
     ) -> None:
         """Deselect the tests of floors that this machine lacks, and put the files of the others first.
 
-        What waits for real parts takes longest: begun last, one process would wait for another at the end.
+        Tests that wait for real parts take longest: if they began last, one process would wait for another at
+        the end.
         """
         for floor in FLOORS:
             mine = [item for item in items if item.get_closest_marker(floor.marker)]

@@ -22,21 +22,21 @@ def freeze(*pids: int) -> None:
         if connection.vendor != "sqlite" or can_write(str(connection.settings_dict["NAME"])):
             return
         thaw(pids)
-        sleep(0.01)  # So that whoever holds the lock comes to let it go.
+        sleep(0.01)  # So that the process that holds the lock can release it.
 
 
 def thaw(pids: Iterable[int]) -> None:
-    """Let them go on."""
+    """Continue them."""
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
 
 
 def is_stopped(pid: int) -> bool:
-    """Return whether every thread of a process is stopped, as proc(5) tells: they stop one by one."""
+    """Return whether every thread of a process is stopped, according to proc(5): they stop one by one."""
     try:
         stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     except (FileNotFoundError, ProcessLookupError):
-        return False  # A thread ended while we looked.
+        return False  # A thread ended meanwhile.
     return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
 

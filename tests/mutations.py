@@ -18,7 +18,7 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 
 class Mutation(NamedTuple):
-    """One text of a file, which stands there once, and what breaks the code in its place."""
+    """A text that occurs once in a file, and what replaces it to break the code."""
 
     what: str
     path: str
@@ -125,7 +125,7 @@ MUTATIONS = (
 
 
 def main() -> int:
-    """Try all mutations, or those that were named; return how many no test noticed."""
+    """Try all mutations, or the named ones; return how many no test noticed."""
     words = [word.lower() for word in sys.argv[1:]]
     chosen = [
         one
@@ -148,7 +148,7 @@ def main() -> int:
 
 
 def copy_project(copy: Path) -> None:
-    """Copy what git knows or would add, with this environment."""
+    """Copy everything that git tracks or would add, with this environment."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT_DIR,
@@ -177,7 +177,7 @@ def try_mutation(copy: Path, mutation: Mutation) -> bool:
 
 @contextmanager
 def mutated(path: Path, mutation: Mutation) -> Iterator[None]:
-    """Have a file mutated meanwhile."""
+    """Keep a file mutated for the block."""
     before = path.read_text()
     if before.count(mutation.text) != 1:
         sys.exit(

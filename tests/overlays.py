@@ -1,4 +1,4 @@
-"""Making versions of overlays for tests, in a store of the test's own."""
+"""Makes versions of overlays for tests, in a store of the test's own."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ def bring(
     executable: Collection[str] = (),
     **columns: Any,
 ) -> OverlayVersion:
-    """Make a version of an overlay that has these files, by their paths, and no others."""
+    """Make a version of an overlay with exactly these files, by their paths."""
     listed, stored = [], []
     with get_store().incoming("test") as folder:
         for number, (path, content) in enumerate(files.items()):
@@ -34,10 +34,10 @@ def bring(
 
 
 def manifest_bytes(version: OverlayVersion) -> int:
-    """Return how much room the list of a version's files takes, which counts as they do."""
+    """Return how much space the list of a version's files takes, which counts as they do."""
     return get_store().size_of(version.digest)
 
 
 def lose(sha256: str) -> None:
-    """Let the store have lost a file."""
+    """Make the store lose a file."""
     get_store().path_of(sha256).unlink()

@@ -7,11 +7,11 @@ from itertools import cycle
 
 
 def shuffled_ports() -> list[int]:
-    """Return ports that nobody else is likely to take between our look and their use.
+    """Return ports that nobody else is likely to take between our check and their use.
 
-    Not the kernel's ephemeral ports (ip_local_port_range: 32768 and up), of which any outgoing connection
-    may be given one at any moment, and not the servers' own in the panel (27015 and up). Processes that
-    share the tests have no port in common; shuffled, so that two runs side by side rarely meet.
+    Not the kernel's ephemeral ports (ip_local_port_range: 32768 and up), of which any outgoing connection may
+    be given one at any moment, and not the servers' own in the panel (27015 and up). Processes that share the
+    tests have no port in common; shuffled, so that two runs side by side rarely meet.
     """
     share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -24,14 +24,14 @@ PORTS = cycle(shuffled_ports())
 
 
 def find_free_port() -> int:
-    """Return a port that is free for UDP and for TCP on every address, not the one returned before."""
+    """Return a port that is free for UDP and for TCP on every address, and differs from the previous one."""
     return next(filter(is_free, PORTS))
 
 
 def find_free_ports(count: int) -> range:
     """Return `count` free ports in a row, none of which `find_free_port` ever gives out.
 
-    Nobody else who calls this is given one of them while this process lives, though they are free.
+    No other caller gets one of them while this process lives, though they are free.
     """
     blocks = list(range(28_000, 32_768 - BLOCK, BLOCK))
     random.SystemRandom().shuffle(blocks)
@@ -51,7 +51,7 @@ def find_free_ports(count: int) -> range:
 
 BLOCK = 128
 SIGNS: list[socket.socket] = []
-"""Each is bound to the first port of a block, and says that the block is taken."""
+"""Each is bound to the first port of a block, and marks the block as taken."""
 
 
 def is_free(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Settings of the tests: those of the product, in a debug-free and fast form, with nothing kept in `var/`."""
+"""Settings of the tests: the product's, without DEBUG and fast, and with nothing stored in `var/`."""
 
 import os
 import tempfile

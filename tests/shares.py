@@ -1,4 +1,4 @@
-"""Which process runs which file of tests, where there are more processes than cores (`--dist loadfile`)."""
+"""Which process runs which test file, if there are more processes than cores (`--dist loadfile`)."""
 
 import os
 
@@ -12,7 +12,7 @@ class TwoEnds(LoadFileScheduling):  # type: ignore[misc]
     """Hands out files from the front, where the tests with real parts are, to one process per core.
 
     More browsers and workers at a time would starve each other and run into their time limits. But they wait
-    for a third of their time; the processes beyond use it for what only computes, from the other end.
+    for a third of their time; additional processes use it for pure computation, from the other end.
     """
 
     def _assign_work_unit(self, node: WorkerController) -> None:
@@ -22,12 +22,12 @@ class TwoEnds(LoadFileScheduling):  # type: ignore[misc]
 
 
 def is_one_more(process: str) -> bool:
-    """Whether a process of pytest-xdist, which are called gw0, gw1 and so on, is one beyond the cores."""
+    """Whether a process of pytest-xdist, named gw0, gw1 and so on, is one beyond the cores."""
     return int(process.removeprefix("gw")) >= len(os.sched_getaffinity(0))
 
 
 class SharesPlugin:
-    """Puts this scheduler in the place of pytest-xdist's."""
+    """Replaces pytest-xdist's scheduler by this one."""
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(

@@ -1,4 +1,4 @@
-"""Compiled plugins as spcomp writes them, with what a test wants in them."""
+"""Compiled plugins as spcomp writes them, with the content that a test wants."""
 
 import struct
 import zlib
@@ -20,7 +20,7 @@ def make_plugin(
 ) -> bytes:
     """Return a plugin whose `info` is its name, description, author, version and address.
 
-    `api` is what it was compiled for, and `code_version` by what.
+    `api` is what it was compiled for, and `code_version` what it was compiled by.
     """
     memory, variables = bytearray(4), []
 

@@ -1,4 +1,4 @@
-"""MetaMod and SourceMod as their archives have them, with stand-ins for their libraries and plugins."""
+"""MetaMod and SourceMod as in their archives, with stand-ins for their libraries and plugins."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def own_plugin(title: str) -> bytes:
 
 
 def lay_out_sourcemod(addons: Path, plugins: Mapping[str, bytes]) -> None:
-    """Put SourceMod into a folder of addons, with these plugins by their paths below its own folder of them."""
+    """Put SourceMod into an addons folder, with these plugins by their paths below its plugins folder."""
     files = {**FILES, **{f"sourcemod/plugins/{path}": data for path, data in plugins.items()}}
     for path, content in files.items():
         file = addons / path

@@ -1,4 +1,4 @@
-"""Waiting goes by looks, and not by time that nobody had."""
+"""Waiting counts checks, and not time during which nothing could happen."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock that is waited by; pauses set it forward."""
+    """Return the clock used for waiting; pauses set it forward."""
     clock = Clock()
     monkeypatch.setattr(waiting, "monotonic", clock)
     monkeypatch.setattr(waiting, "sleep", clock.advance)
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def after(looks: int) -> Callable[[], bool]:
-    """Return a predicate that is true at the look after so many."""
+    """Return a predicate that becomes true at the check after this many."""
     answers = iter([*[False] * looks, True])
     return lambda: next(answers)
 
@@ -49,7 +49,7 @@ def test_a_time_that_is_over_is_told_with_the_last_value(clock: Clock) -> None:
 
 
 def test_looks_take_half_of_the_time_at_most(clock: Clock) -> None:
-    """And a slow look is not followed by a pause in which much may happen."""
+    """And a slow check is not followed by a long pause, in which much may happen."""
     began_at = clock.seconds
 
     def look() -> bool:

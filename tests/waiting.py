@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONGEST_TURN_SECONDS = 1.0
-"""A pause that took longer than this was no pause of ours: the machine stood still."""
+"""A pause longer than this was not our pause: the machine stood still."""
 PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.5
 
@@ -16,8 +16,9 @@ def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
     """Return what `predicate` returns once that is true.
 
     Raises AssertionError with `message` and the last value when `timeout` seconds are over. Time in which the
-    machine stood still does not count: what is waited for could not happen meanwhile either. A pause is as
-    long as the look before it: one that starts a program would else keep a core from what is waited for.
+    machine stood still does not count, because the awaited event could not happen then either. A pause is as
+    long as the check before it: otherwise a check that starts a program would keep a core from what is
+    awaited.
     """
     until = monotonic() + timeout
     while True:
@@ -25,7 +26,7 @@ def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
         value = predicate()
         if value:
             return value
-        # Not the end of this look: it may be about a state from before it was held up.
+        # Not the end of this check: it may be about a state from before it was delayed.
         if began_at > until:
             raise AssertionError(f"{message} (waited {timeout} s; last value: {value!r})")
         pauses_at = monotonic()

@@ -1,4 +1,4 @@
-"""Runs a command with DATABASE_URL leading to a PostgreSQL server that is thrown away afterwards.
+"""Runs a command with DATABASE_URL leading to a temporary PostgreSQL server.
 
 python -m tests.with_postgres pytest tests/jobs
 """
@@ -24,11 +24,11 @@ def choose_place() -> str | None:
 
 
 def main(command: list[str]) -> int:
-    """Run `command`; return its exit code, or say that there is no PostgreSQL: an error in CI only."""
+    """Run `command`; return its exit code, or report that there is no PostgreSQL: an error only in CI."""
     with tempfile.TemporaryDirectory(prefix="saferoom-postgres-", dir=choose_place()) as folder:
         Path(folder).chmod(0o755)  # The server runs as another user if this is root.
         try:
-            # Nothing here has to outlive a power cut.
+            # Nothing here has to survive a power cut.
             postgres = Postgres(Path(folder) / "server", fsync=False)
         except NoPostgresError as error:
             print(f"floor postgres: NOT run: {error}")

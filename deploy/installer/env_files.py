@@ -32,10 +32,10 @@ def read(path: Path) -> dict[str, str]:
         return {}
 
 
-def describe(readme: str) -> dict[str, tuple[str, str]]:
-    """Return the default and the meaning of each setting, by name, from the README's table."""
+def describe(page: str) -> dict[str, tuple[str, str]]:
+    """Return the default and the meaning of each setting, by name, from the tables of docs/settings.md."""
     described = {}
-    for names, defaults, meaning in _ROW.findall(readme):
+    for names, defaults, meaning in _ROW.findall(page):
         plain = _LINK.sub(r"\1", meaning).replace("`", "").strip()
         for name, default in zip_longest(_words(names), _words(defaults), fillvalue=""):
             described[name] = (default, plain)

@@ -215,8 +215,8 @@ class Installation:
             self._find_database(),
             settings_files.known_value("SECRETS_KEYS") or settings_files.make_fernet_key(),
         )
-        readme = settings_files.read_readme(self._source)
-        settings_files.write(self._machine, self._answers, self._last, readme, given)
+        page = settings_files.read_page(self._source)
+        settings_files.write(self._machine, self._answers, self._last, page, given)
         settings_files.write_passphrase(self._machine, self._passphrase_file)
 
     def _find_database(self) -> str:

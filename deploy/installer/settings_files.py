@@ -32,9 +32,9 @@ def make_fernet_key() -> str:
     return urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-def write(machine: Machine, answers: Answers, last: Answers, readme: str, given: Given) -> None:
+def write(machine: Machine, answers: Answers, last: Answers, page: str, given: Given) -> None:
     """Write both files, or add the settings that they lack. A changed answer changes its line."""
-    described = env_files.describe(readme)
+    described = env_files.describe(page)
     shared = {"DATABASE_URL": given.database_url, "SECRETS_KEYS": given.secrets_keys}
     web, worker = _of_web(answers), _of_worker(answers)
     before = {**_of_web(last), **_of_worker(last)} if last.name else {}
@@ -51,7 +51,7 @@ def write(machine: Machine, answers: Answers, last: Answers, readme: str, given:
             text = _change(path.read_text(encoding="utf-8"), changed)
             text = env_files.add_missing(text, settings, described)
         except FileNotFoundError:
-            text = env_files.render(settings, described, f"{what}. README.md explains each.")
+            text = env_files.render(settings, described, f"{what}. docs/settings.md explains each.")
         machine.write(path, text, mode=0o640, group="root" if machine.is_dry_run else group)
 
 
@@ -113,6 +113,7 @@ def _change(text: str, changed: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def read_readme(folder: Path) -> str:
-    """Return the README of a release, whose table explains every setting."""
-    return (folder / "README.md").read_text(encoding="utf-8")
+def read_page(folder: Path) -> str:
+    """Return the page of a release that explains every setting. Older releases have it in their README."""
+    page = folder / "docs/settings.md"
+    return (page if page.exists() else folder / "README.md").read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ _PASSED_ON = (
 )
 _CURE = (
     "Allow them: RestrictNamespaces=user mnt pid ipc in the unit (start the worker again to have it "
-    "written anew), or the container's seccomp profile."
+    "rewritten), or the container's seccomp profile."
 )
 
 

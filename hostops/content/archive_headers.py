@@ -1,8 +1,8 @@
-"""Tells archives by their first bytes, and reads of their headers what libarchive passes over in silence.
+"""Identifies archives by their first bytes, and checks what libarchive silently ignores in their headers.
 
 That is whether anything is encrypted, whether the file is one volume of several, how many entries there are,
-and whether those of a zip share their data. Nothing is unpacked. Zip is as in PKWARE's APPNOTE.TXT, RAR as in
-RARLAB's technote.txt of versions 4 and 5, 7z as in 7zFormat.txt.
+and whether entries of a zip share their data. Nothing is unpacked. Zip is as in PKWARE's APPNOTE.TXT, RAR as
+in RARLAB's technote.txt of versions 4 and 5, 7z as in 7zFormat.txt.
 """
 
 import re
@@ -19,11 +19,11 @@ from hostops.content.archive_rules import RefusedError, show, too_many
 from hostops.specs import UnpackLimits
 
 HEAD_BYTES = 512
-"""So much of a file's beginning tells what it is: a tar's first header."""
+"""How much of a file's beginning is enough to identify it: the length of a tar's first header."""
 
 
 class Kind(Enum):
-    """What a file is by its first bytes."""
+    """The kind of a file, by its first bytes."""
 
     ZIP = "zip"
     SEVEN_ZIP = "7zip"
@@ -49,7 +49,7 @@ _MAGIC = (
     (b"\xfd7zXZ\x00", Kind.XZ),
     (b"\x28\xb5\x2f\xfd", Kind.ZSTD),
 )
-# What people call archives, also those that nothing here unpacks.
+# What people call archives, including those that are not unpacked here.
 _ARCHIVE_NAME = re.compile(
     r"\.(?:zipx?|7z|rar|tar|t?gz|t?bz2?|tbz2|t?xz|t?zst|t?lz|lzma|lz4|lzo|z|cab|iso|arj|ace|lzh|lha)\Z",
     re.IGNORECASE,
@@ -65,34 +65,34 @@ _NO_FILES = "it contains no files. Check what you packed, and pack it again."
 
 
 def damaged(what: str) -> RefusedError:
-    """Return what is raised for an archive that cannot be read to its end."""
+    """Return the error for an archive that cannot be read to its end."""
     return RefusedError(_DAMAGED.format(what))
 
 
 def encrypted() -> RefusedError:
-    """Return what is raised for an archive that takes a password."""
+    """Return the error for an archive that needs a password."""
     return RefusedError(_ENCRYPTED)
 
 
 def without_files() -> RefusedError:
-    """Return what is raised for an archive that has none."""
+    """Return the error for an archive without any files."""
     return RefusedError(_NO_FILES)
 
 
 def a_link(name: str) -> RefusedError:
-    """Return what is raised for an archive with a link in it."""
+    """Return the error for an archive with a link in it."""
     return RefusedError(_LINK.format(show(name)))
 
 
 def a_device(name: str) -> RefusedError:
-    """Return what is raised for an archive with a device, a FIFO or a socket in it."""
+    """Return the error for an archive with a device, a FIFO or a socket in it."""
     return RefusedError(
         f"{show(name)} in it is neither a file nor a folder. Remove it, and pack it again."
     )
 
 
 def identify(head: bytes, name: str) -> Kind:
-    """Return what a file is by its first `HEAD_BYTES`; RefusedError if its name promises something else."""
+    """Return the kind of a file by its first `HEAD_BYTES`; RefusedError if its name promises another."""
     if _VOLUME_NAME.search(name):
         raise RefusedError(_VOLUME)
     for magic, kind in _MAGIC:
@@ -109,7 +109,7 @@ def identify(head: bytes, name: str) -> Kind:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether bytes are the header of a tar's first entry: its checksum is right."""
+    """Whether the bytes are the header of a tar's first entry: its checksum is right."""
     if len(head) < HEAD_BYTES or not any(head):
         return False
     digits = head[148:156].strip(b" \0")
@@ -141,16 +141,16 @@ class _ZipEntry:
     name: bytes
     is_encrypted: bool
     file_type: int
-    """As in st_mode; 0 where it is not told."""
+    """As in st_mode; 0 if the directory does not say."""
     packed_bytes: int
     size: int
     offset: int
 
 
 def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
-    """Return how many entries the directory of a zip names, and their bytes in all.
+    """Return how many entries the directory of a zip names, and how many bytes these have in all.
 
-    Raises RefusedError for what is not to be unpacked.
+    Raises RefusedError for a zip that must not be unpacked.
     """
     position, count, directory_bytes, offset = _find_zip_directory(file)
     if count > limits.entries:
@@ -161,13 +161,13 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
     if start < 0:
         raise damaged("its directory lies before its beginning")
     file.seek(start)
-    # Not more than that are kept: a directory of a million may say that it has ten.
+    # No more than these are kept: a directory of a million may say that it has ten.
     entries = list(islice(_read_zip_directory(file.read(directory_bytes)), count + 1))
     if len(entries) != count:
         raise damaged(f"its directory does not name the {count:,} entries that it should")
     for entry in entries:
         name = entry.name.decode("utf-8", "replace")
-        if b"\0" in entry.name:  # libarchive takes what stands before it.
+        if b"\0" in entry.name:  # libarchive ignores what comes before it.
             raise damaged(f"{show(name)} has a zero byte in its name")
         if entry.is_encrypted:
             raise encrypted()
@@ -175,7 +175,7 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
             raise a_link(name)
         if entry.file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise a_device(name)
-    # What stands before a zip (a program that unpacks itself) moves everything by its length.
+    # Whatever is in front of a zip (as in one that unpacks itself) shifts all positions by its length.
     moved = start - offset
     end = 0
     for entry in sorted(entries, key=lambda one: one.offset):
@@ -192,7 +192,7 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
 
 
 def _find_zip_directory(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Return where the directory of a zip ends, its number of entries, its length, and the place it tells."""
+    """Return where the directory of a zip ends, its number of entries, its length, and its stated position."""
     size = file.seek(0, 2)
     tail_start = max(0, size - _END.size - _MAX_COMMENT_BYTES)
     file.seek(tail_start)
@@ -212,7 +212,7 @@ def _find_zip_directory(file: BinaryIO) -> tuple[int, int, int, int]:
         if disks > 1:
             raise RefusedError(_VOLUME)
         data = b""
-        # Where it says, or, in a zip behind something else, right before.
+        # At the stated position or, if the zip is behind something else, directly in front of the end record.
         for place in (end_64, position - _END_LOCATOR_64.size - _END_64.size):
             if not data.startswith(b"PK\x06\x06") and 0 <= place <= position:
                 file.seek(place)
@@ -256,7 +256,7 @@ def _read_zip_directory(data: bytes) -> Iterator[_ZipEntry]:
 
 
 def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
-    """Return sizes with those that do not fit 32 bits taken from the extra field that has them in 64."""
+    """Return sizes, taking those that do not fit 32 bits from the extra field that has them in 64."""
     if _MAX_32 not in values:
         return values
     at = 0
@@ -276,7 +276,7 @@ _SEVEN_ZIP_HEAD = struct.Struct("<6s2sI2QI")
 
 
 def check_7z(file: BinaryIO) -> None:
-    """Raise RefusedError for a 7z that is empty, or does not have all that it names."""
+    """Raise RefusedError for a 7z that is empty, or shorter than its header says."""
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(_SEVEN_ZIP_HEAD.size)
@@ -299,14 +299,14 @@ _RAR4_MAIN, _RAR4_FILE, _RAR4_END = 0x73, 0x74, 0x7B
 _RAR5_MAIN, _RAR5_FILE, _RAR5_ENCRYPTION, _RAR5_END = 1, 2, 4, 5
 _RAR5_FILE_ENCRYPTION, _RAR5_FILE_HASH = 1, 2
 _MAX_HEADER_BYTES = 2 * 1024**2
-# Beside each file there may be blocks of what its system knew of it: streams, owners, times.
+# Beside each file there may be blocks with what its system knew about it: streams, owners, times.
 _BLOCKS_AN_ENTRY, _BLOCKS_BESIDE_ENTRIES = 4, 1_000
 
 
 def check_rar4(file: BinaryIO, limits: UnpackLimits) -> list[int]:
-    """Return the checksum of each entry of a RAR of version 4 and older.
+    """Return the checksum of each entry of a RAR of version 4 or older.
 
-    Raises RefusedError for what is not to be unpacked.
+    Raises RefusedError for a RAR that must not be unpacked.
     """
     checksums: list[int] = []
     size = file.seek(0, 2)
@@ -353,9 +353,9 @@ def check_rar4(file: BinaryIO, limits: UnpackLimits) -> list[int]:
 
 
 def check_rar5(file: BinaryIO, limits: UnpackLimits) -> list[int | None]:
-    """Return the checksum of each entry of a RAR of version 5; None where it has another one than CRC-32.
+    """Return the checksum of each entry of a RAR of version 5; None for one that is not a CRC-32.
 
-    Raises RefusedError for what is not to be unpacked.
+    Raises RefusedError for a RAR that must not be unpacked.
     """
     checksums: list[int | None] = []
     size = file.seek(0, 2)
@@ -387,7 +387,7 @@ def check_rar5(file: BinaryIO, limits: UnpackLimits) -> list[int | None]:
 
 
 class _Rar5Block:
-    """The header of one block. `length` is how far the next block is: header and data."""
+    """The header of one block. `length` is the distance to the next block: header and data."""
 
     def __init__(self, begin: bytes, file: BinaryIO) -> None:
         if len(begin) < 4 + 1:
@@ -425,7 +425,7 @@ class _Rar5Block:
     def read_checksum(self) -> int | None:
         """Return the CRC-32 of a file's content, if its header has one.
 
-        Raises RefusedError for a file that is stored as it is with another checksum, which nobody here checks.
+        Raises RefusedError for an uncompressed file with another kind of checksum, which nothing here checks.
         """
         self._at = self._fields_at
         flags, _, _ = self.number(), self.number(), self.number()
@@ -443,7 +443,7 @@ class _Rar5Block:
         return None
 
     def has_extra(self, kind: int) -> bool:
-        """Whether there is a record of that kind in the extra area, which ends the header."""
+        """Whether the extra area, which ends the header, has a record of that kind."""
         if self._extra_bytes > len(self._data):
             raise damaged("one of its headers is cut short")
         self._at = len(self._data) - self._extra_bytes

@@ -1,21 +1,21 @@
-"""What may be in an archive: how much, and under which paths. The child that unpacks asks, and its parent."""
+"""What an archive may contain: how much, and under which paths. The unpacking child and its parent check it."""
 
 from hostops.manifests import is_visible, to_seen_name
 from hostops.specs import UnpackLimits
 
 ENCODINGS = ("cp437", "gb18030")
-"""What names of a zip are in that are not UTF-8: what DOS had, and what Windows has in China."""
+"""The encodings of zip names that are not UTF-8: the one of DOS, and the one of Windows in China."""
 
 _NAME_BYTES = 255  # ext4, XFS, btrfs
 _SHOWN_CHARS = 80
 
 
 class RefusedError(Exception):
-    """An archive is not unpacked; the text completes “NAME was not unpacked: …”, and says what to do."""
+    """An archive is refused; the text completes “NAME was not unpacked: …”, and says what to do."""
 
 
 class Names:
-    """The names that an archive has had so far, as a tree that is limited in its size."""
+    """The names that an archive has had so far, as a tree of limited size."""
 
     def __init__(self, limits: UnpackLimits) -> None:
         self._limits = limits
@@ -24,7 +24,7 @@ class Names:
         self._folders: set[int] = {0}
 
     def add(self, path: str, *, is_folder: bool) -> None:
-        """Take one more path; RefusedError if it cannot lie beside those that there are."""
+        """Add a path; RefusedError if it cannot exist beside those added before."""
         here = 0
         for part in path.split("/"):
             if here in self._files:
@@ -50,7 +50,7 @@ class Names:
 
 
 class Sizes:
-    """How many bytes have come out of an archive, or are said to be in it."""
+    """How many bytes have come out of an archive, or are declared in it."""
 
     def __init__(self, archive_bytes: int, limits: UnpackLimits) -> None:
         self._archive_bytes = max(1, archive_bytes)
@@ -58,7 +58,7 @@ class Sizes:
         self.total_bytes = 0
 
     def add(self, size: int) -> None:
-        """Take so many bytes more; RefusedError if that is more than the limits allow."""
+        """Add this many bytes; RefusedError if the limits do not allow them."""
         self.total_bytes += size
         limits = self._limits
         if self.total_bytes > limits.total_bytes:
@@ -75,7 +75,7 @@ class Sizes:
 
 
 def too_many(limits: UnpackLimits) -> RefusedError:
-    """Return what is raised for an archive with more in it than may be."""
+    """Return the error for an archive that contains more than it may."""
     return RefusedError(
         f"it has more than {limits.entries:,} files and folders, which is as many as may come at a time. "
         "Bring it in several archives, each in an upload of its own."
@@ -85,7 +85,7 @@ def too_many(limits: UnpackLimits) -> RefusedError:
 def to_path(name: str, limits: UnpackLimits) -> str:
     """Return a name from an archive as a relative path; empty for the top itself.
 
-    Raises RefusedError for one that leads out, or that no file of a game has.
+    Raises RefusedError for a path that leads outside, or that no file of a game has.
     """
     if name.startswith("/"):
         raise RefusedError(f"{show(name)} in it is an absolute path. {_AGAIN}")
@@ -112,7 +112,7 @@ def to_path(name: str, limits: UnpackLimits) -> str:
 
 
 def show(name: str) -> str:
-    """Return a name as a line of text can have it: cut, and without what is invisible."""
+    """Return a name in a form that fits into a line of text: shortened, and without invisible characters."""
     text = "".join(
         one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in name[:_SHOWN_CHARS]
     )

@@ -1,4 +1,4 @@
-"""What an archive is read through: streams that count, are bounded, or keep what goes wrong in them."""
+"""The streams through which an archive is read: they count, set limits, or remember what went wrong."""
 
 import io
 import os
@@ -16,7 +16,7 @@ _TELL_SECONDS = 0.2
 
 
 class Counted(io.RawIOBase):
-    """The archive, which tells now and then how many bytes were read of it."""
+    """The archive; reports now and then how many bytes of it have been read."""
 
     def __init__(self, raw: io.FileIO, tell: Callable[[int], None]) -> None:
         self._raw, self._tell = raw, tell
@@ -43,7 +43,7 @@ class Counted(io.RawIOBase):
 
 
 class Bounded(io.RawIOBase):
-    """A stream that is refused once it has given too much."""
+    """A stream that is refused once it has yielded too much."""
 
     def __init__(self, stream: Any, sizes: Sizes) -> None:
         self._stream, self._sizes = stream, sizes
@@ -58,7 +58,7 @@ class Bounded(io.RawIOBase):
 
 
 class Chained(io.RawIOBase):
-    """A stream with its beginning, which was read already."""
+    """A stream with its beginning, which has been read already."""
 
     def __init__(self, head: bytes, stream: Any) -> None:
         self._head, self._stream = head, stream
@@ -77,7 +77,7 @@ class Chained(io.RawIOBase):
 
 
 class Tailed(io.RawIOBase):
-    """A tar that remembers its last block: one that is whole ends with zeros."""
+    """A tar that remembers its last block: a complete one ends with zeros."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -94,7 +94,7 @@ class Tailed(io.RawIOBase):
 
 
 class Feed:
-    """What libarchive reads from. An exception would be lost in it, so it is kept."""
+    """What libarchive reads from. An exception would get lost in libarchive, so it is kept here."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -119,7 +119,7 @@ class Feed:
 
 
 def read_fully(stream: Any, length: int) -> bytes:
-    """Read so many bytes and not one more; less only at the end of the stream."""
+    """Read exactly this many bytes; fewer only at the end of the stream."""
     data = b""
     while len(data) < length and (some := stream.read(length - len(data))):
         data += some
@@ -127,6 +127,6 @@ def read_fully(stream: Any, length: int) -> bytes:
 
 
 def blocks_of(stream: Any) -> Iterator[bytes]:
-    """Yield all that a stream has left, a block at a time."""
+    """Yield the rest of a stream, block by block."""
     while block := stream.read(BLOCK_BYTES):
         yield block

@@ -1,7 +1,8 @@
-"""Finds out where files that came from outside belong in an overlay, by the folders that they came in.
+"""Finds out where files from outside belong in an overlay, judging by the folders that they came in.
 
-People pack one folder too deep, leave out `left4dead2/`, write `Left4Dead2/Addons`, or bring one file alone.
-What has one meaning is put right, and told. What has several is told, and nothing of it is taken over.
+People pack one folder too deep, leave out `left4dead2/`, write `Left4Dead2/Addons`, or send a single file.
+What can only mean one thing is put right and reported. What could mean several things is reported, and none
+of it is taken over.
 """
 
 import posixpath
@@ -24,7 +25,7 @@ _PLACES = {
     ".bsp": f"{GAME_DIR}/maps",
     ".nav": f"{GAME_DIR}/maps",
 }
-"""Where the game, or SourceMod, reads a file that is alone."""
+"""Where the game, or SourceMod, reads a file that comes alone."""
 
 _IN_SOURCEMOD = frozenset(
     {"configs", "extensions", "gamedata", "plugins", "scripting", "translations"}
@@ -40,9 +41,9 @@ _MOST_SHOWN = 5
 
 
 def arrange(paths: Sequence[str]) -> Arrangement:
-    """Return where each of `paths` belongs in an overlay, and what has to be said of that.
+    """Return where each of `paths` belongs in an overlay, and what there is to say about it.
 
-    Paths are relative, have "/" between their parts, and are all different.
+    Paths are relative, separated by "/", and all different.
     """
     notes: list[ContentFinding] = []
     kept = [path for path in paths if not _is_litter(path)]
@@ -83,16 +84,16 @@ def _tell_litter(paths: Sequence[str]) -> Iterator[ContentFinding]:
 
 @dataclass(frozen=True)
 class _Root:
-    """A folder of what came, as the parts of its path, and the folder of an overlay that it is."""
+    """A folder of what came, as the parts of its path, and the folder of an overlay that it stands for."""
 
     above: tuple[str, ...]
     place: str
 
 
 def _find_roots(paths: Sequence[str]) -> list[_Root]:
-    """Return the folder that holds what an overlay has: none, the one, or those of which nobody knows which.
+    """Return the folders that might hold an overlay's content: none, the one, or several equally likely ones.
 
-    A folder that is called as the game's own is stronger than one that is called as one in it.
+    A folder named like the game's own counts for more than one named like a folder inside it.
     """
     parts = [path.split("/") for path in paths]
     for find in (_find_game, _find_content, _find_sourcemod):
@@ -107,7 +108,7 @@ def _find_roots(paths: Sequence[str]) -> list[_Root]:
 
 
 def _topmost(roots: Iterable[_Root]) -> list[_Root]:
-    """Return those roots that lie in no other; what lies in one is just a part of it."""
+    """Return the roots that are not inside another one; a root inside another is just part of it."""
     found: dict[tuple[str, ...], _Root] = {}
     for root in sorted(roots, key=lambda one: (len(one.above), one.above, one.place)):
         if not any(root.above[:length] in found for length in range(len(root.above) + 1)):
@@ -153,7 +154,7 @@ def _tell_several(roots: Sequence[_Root]) -> ContentFinding:
 
 @dataclass
 class _Moves:
-    """Where each file goes, and what is to be told of it."""
+    """Where each file goes, and what there is to say about it."""
 
     paths: Sequence[str]
     root: _Root | None
@@ -182,7 +183,7 @@ class _Moves:
         return self._put_right(path, [*place, *parts])
 
     def _put_right(self, path: str, parts: list[str]) -> str:
-        """Return the path in an overlay with its folders called, and nested, as the game has them."""
+        """Return the path in an overlay, with its folders named and nested as the game has them."""
         top, *rest = parts
         if top.lower() not in TOPS or not rest:
             self._look_for_another_root(path, parts)
@@ -214,7 +215,7 @@ class _Moves:
         return "/".join([GAME_DIR, *rest])
 
     def _look_for_another_root(self, path: str, parts: Sequence[str]) -> None:
-        """Remember a file that seems to be of the game, and lies beside what the game reads."""
+        """Remember a file that seems to belong to the game, but is beside what the game reads."""
         if _find_game(parts) or _find_content(parts):
             self._unread.append(path)
 
@@ -231,7 +232,7 @@ class _Moves:
         return f"{place}/{name}"
 
     def _find_place_alone(self, path: str) -> str:
-        """Return where a file goes by its name alone, as no folder tells."""
+        """Return where a file belongs by its name alone, since no folder says so."""
         name = posixpath.basename(path)
         if place := self._place_by_kind(path, name):
             return place
@@ -244,7 +245,7 @@ class _Moves:
         return path
 
     def tell(self) -> Iterator[ContentFinding]:
-        """Yield what is to be said of all that."""
+        """Yield what there is to say about all that."""
         if self.root is not None and self.root.above:
             yield _note(
                 "root_too_deep", f"Everything was below {show_path('/'.join(self.root.above))}/."
@@ -294,7 +295,7 @@ class _Moves:
 
 
 def _tell_collisions(places: Mapping[str, str]) -> Iterator[ContentFinding]:
-    """Yield what keeps two files from lying where they belong; their names are told apart as people do."""
+    """Yield what keeps two files from both going where they belong. Names that differ in case collide."""
     sharing: dict[str, list[str]] = defaultdict(list)
     for path, place in places.items():
         sharing[place.casefold()].append(path)

@@ -1,7 +1,7 @@
-"""Fetches blobs into a folder: several at a time, each looked at, going on where an earlier try was cut.
+"""Fetches blobs into a folder: several at a time, each verified, continuing where an earlier try was cut off.
 
-Each file lies there under its hash, and is whole only once its bytes make that hash: what an earlier try left
-behind is hashed again, and the rest is fetched. Nobody else may use the folder meanwhile.
+Each file is stored there under its hash, and is complete only once its bytes have that hash: what an earlier
+try left behind is hashed again, and the rest is fetched. Nobody else may use the folder meanwhile.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _NANOSECONDS = 10**9
 
 @dataclass(frozen=True)
 class WantedBlob:
-    """A blob to fetch. Without a `size` it has at most `max_bytes`, and is begun anew at each try."""
+    """A blob to fetch. Without a `size` it has at most `max_bytes`, and every try starts over."""
 
     sha256: str
     max_bytes: int
@@ -43,11 +43,11 @@ def fetch_blobs(
     stage: str,
     callbacks: Callbacks,
 ) -> list[tuple[Path, str]]:
-    """Fetch blobs into `folder`; return their paths with their hashes, which they have been seen to have.
+    """Fetch blobs into `folder`; return their paths with their hashes, which have been verified.
 
-    Reports how much of the bytes is there as the progress of `stage`. Network faults are tried again, as long
-    as tries bring something and a few times more. Raises `BlobSourceError`, and within 2 s of a cancel
-    `OperationCancelled`; what has come stays for the next try.
+    Reports the share of the bytes that is there as the progress of `stage`. After a network fault it tries
+    again, as long as tries bring something new and a few times more. Raises `BlobSourceError`, and within 2 s
+    of a cancel `OperationCancelled`; whatever has arrived is kept for the next try.
     """
     blobs = list(wanted)
     reader = source.connect()
@@ -61,20 +61,20 @@ def fetch_blobs(
             for future in done:
                 future.result()
             callbacks.cancel.raise_if_cancelled()
-            if (percent := fetching.percent) != told:  # Each is stored at once.
+            if (percent := fetching.percent) != told:  # Each report is stored at once.
                 callbacks.stage(stage, percent)
                 told = percent
     finally:
         fetching.is_over.set()
         reader.close()
         pool.shutdown(wait=False, cancel_futures=True)
-        # One that is still connecting after that finds out later, and touches no file.
+        # A thread that is still connecting after that notices later, and touches no file.
         wait(running, _LEAVE_SECONDS)
     return [(folder / blob.sha256, blob.sha256) for blob in blobs]
 
 
 class _Over(Exception):  # noqa: N818 - a thread is to end, which is no error
-    """Nobody waits for it any more."""
+    """Nobody is waiting for the blobs any longer."""
 
 
 class _Fetching:
@@ -101,18 +101,18 @@ class _Fetching:
 
     @property
     def percent(self) -> int | None:
-        """How much of the bytes is there; None where it is not known how many there are."""
+        """The share of the bytes that is there; None if the total is unknown."""
         return 100 * self._done_bytes // self._total_bytes if self._total_bytes else None
 
     def run(self) -> None:
-        """Fetch one blob after the other, until none waits."""
+        """Fetch one blob after another, until none is waiting."""
         try:
             while (blob := self._take()) is not None:
                 self._fetch(blob)
         except _Over:
             pass
         except BaseException:
-            self.is_over.set()  # The others are to end as well.
+            self.is_over.set()  # The other threads must end as well.
             raise
 
     def _take(self) -> WantedBlob | None:
@@ -127,8 +127,8 @@ class _Fetching:
             part.take_up()
             self._complete(part, blob)
             file.flush()
-            # Two versions of one file are told from each other by size and time (`full_copies`), and the kernel
-            # gives files that are written within some milliseconds the same one.
+            # `full_copies` tells two versions of a file apart by size and time, and the kernel gives files
+            # written within a few milliseconds of each other the same time.
             moment = (int(time.time()) - 1) * _NANOSECONDS + int(blob.sha256[:8], 16) % _NANOSECONDS
             os.utime(file.fileno(), ns=(moment, moment))
 
@@ -157,7 +157,7 @@ class _Fetching:
 
     def _read(self, part: "_Part", blob: WantedBlob) -> None:
         if blob.size is None:
-            part.begin_anew()
+            part.start_over()
         with self._reader.open(blob.sha256, part.done) as source:
             while data := source.read(_CHUNK_BYTES):
                 if self.is_over.is_set():
@@ -169,7 +169,7 @@ class _Fetching:
             self._done_bytes += size
 
     def _say(self, text: str) -> None:
-        """Warn of something once: all threads meet a panel that is away."""
+        """Log a warning only once: all threads notice when the panel is away."""
         with self._lock:
             is_news = text not in self._said
             self._said.add(text)
@@ -178,7 +178,7 @@ class _Fetching:
 
 
 class _Part:
-    """A file that is to become a blob, and the hash of what is in it."""
+    """A file that will become a blob, and the hash of its content."""
 
     def __init__(self, file: BinaryIO, blob: WantedBlob, count: Callable[[int], None]) -> None:
         self._file = file
@@ -190,7 +190,7 @@ class _Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the blob."""
+        """Whether it is the complete blob."""
         return self._digest.hexdigest() == self._blob.sha256
 
     def take_up(self) -> None:
@@ -203,10 +203,10 @@ class _Part:
             self._count(len(data))
         self._has_old_bytes = self.done > 0
         if self.done > self._blob.size:
-            self.begin_anew()
+            self.start_over()
 
-    def begin_anew(self) -> None:
-        """Forget what is there."""
+    def start_over(self) -> None:
+        """Discard what is there."""
         self._count(-self.done)
         self._digest = hashlib.sha256()
         self.done = 0
@@ -215,7 +215,7 @@ class _Part:
         self._file.truncate()
 
     def add(self, data: bytes) -> None:
-        """Add the next bytes. Raises `BlobSourceError` if there are more than there may be."""
+        """Add the next bytes. Raises `BlobSourceError` if these are more than the blob may have."""
         if self.done + len(data) > self._blob.max_bytes:
             raise BlobSourceError(
                 f"What comes for the file {self._blob.sha256} has more than its {self._blob.max_bytes:,} bytes."
@@ -226,15 +226,15 @@ class _Part:
         self._count(len(data))
 
     def find_fault(self) -> BlobSourceError:
-        """Return why it is not the blob, after a reading that ended without a fault."""
+        """Return why it is not the blob, after everything was read without an error."""
         if self.done != self._blob.size:
             return BlobSourceError(
                 f"What came for the file {self._blob.sha256} ended after {self.done:,} bytes, or is another "
                 "one.",
                 is_passing=True,
             )
-        if self._has_old_bytes:  # A power cut may have spoilt them.
-            self.begin_anew()
+        if self._has_old_bytes:  # A power cut may have damaged them.
+            self.start_over()
             return BlobSourceError("What an earlier try left was spoilt.", is_passing=True)
         return BlobSourceError(
             f"What came for the file {self._blob.sha256} has its size and is another one."

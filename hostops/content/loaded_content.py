@@ -1,8 +1,8 @@
 """What a running server has loaded of what its overlays bring: MetaMod, SourceMod's extensions and its plugins.
 
-That files are installed does not say that they are loaded. The server is asked for its own lists
-(`hostops.query.plugin_lists`), and only what those say is told: where they are cut, or say nothing of a plugin,
-that is not known.
+Installed files are not necessarily loaded. The server is asked for its own lists
+(`hostops.query.plugin_lists`), and only what those say is reported: where they are cut off, or do not mention
+a plugin, it counts as unknown.
 """
 
 import contextlib
@@ -37,24 +37,24 @@ from hostops.query.plugin_lists import (
 from hostops.specs import LoadedCheck, LoadedKind, LoadedReport, NotLoaded
 
 MOST_TOLD = 100
-"""So many that are not loaded are named of one kind; the others are counted."""
+"""The most of one kind that are named as not loaded; the others are only counted."""
 
 _SOURCEMOD_BIN = f"{ADDONS_DIR}/sourcemod/bin"
 _METAMOD_VDF = f"{ADDONS_DIR}/metamod.vdf"
 _METAMOD_DIR = f"{ADDONS_DIR}/metamod"
 _SECONDS = 5.0
-"""So long at most the plugins of all layers are looked for."""
+"""The longest time to search all layers for plugins."""
 
 _MOST_VDF_BYTES = 64 * 1024
 _MOST_VDFS = 50
 _MOST_NAMES = 10_000
 _MOST_INFOS = 20
-"""So many plugins are asked about one by one, of each kind; the lists answer for all others."""
+"""The most plugins of each kind that are asked about one by one; the lists must do for all others."""
 
 _MOST_REASON_CHARS = 300
 _VDF_FILE = re.compile(r'"file"\s+"([^"\r\n]{1,255})"', re.IGNORECASE)
 _ASKABLE = re.compile(r"[^\";\\\x00-\x1f\x7f]{1,200}\.smx")
-"""What can stand in quotes on the console's line."""
+"""What may be quoted in a console command."""
 
 _LOAD_FAILURE = re.compile(
     r"\[META\] Failed to load plugin (?P<file>\S{1,255}?)[:.] {1,2}(?P<reason>.{1,400})"
@@ -69,12 +69,12 @@ _STATUSES = {
 }
 
 Ask = Callable[[str], str]
-"""Has the server carry out a command, and returns what it printed. Raises HostError or OSError."""
+"""Sends the server a command, and returns what it printed. Raises HostError or OSError."""
 
 
 @dataclass(frozen=True)
 class ExpectedPlugin:
-    """A plugin of SourceMod that it loads by itself. `path` is below `plugins/`."""
+    """A plugin that SourceMod loads by itself. `path` is below `plugins/`."""
 
     path: str
     title: str = ""
@@ -92,9 +92,10 @@ class ExpectedPlugin:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the layers of a server bring that it would load.
+    """What the layers of a server bring that it should load.
 
-    `meta_files` are what the .vdf files of MetaMod's plugins name, by the names of those files.
+    `meta_files` are the files that the .vdf files of MetaMod's plugins name, by the names of those .vdf
+    files.
     """
 
     has_metamod: bool = False
@@ -115,10 +116,10 @@ class Expected:
 def find_expected(
     stack: Sequence[Path], own_dir: Path, trusted_dir: Path, *, is_copy: bool = False
 ) -> Expected:
-    """Return what a server would load of its layers, the top one first.
+    """Return what a server should load from its layers, the top one first.
 
-    `own_dir` is what the server itself wrote or, if it `is_copy`, a full copy of all layers; only `trusted_dir`
-    of it is trusted. What the server has removed there is not expected.
+    `own_dir` is what the server itself wrote or, if it `is_copy`, a full copy of all layers; only
+    `trusted_dir` of it is trusted. What the server has removed there is not expected.
     """
     until = time.monotonic() + _SECONDS
     has_metamod = has_sourcemod = False
@@ -177,7 +178,7 @@ def _read_vdfs(layer: int) -> Iterator[tuple[str, str]]:
 def _find_removed(
     paths: Iterable[str], own_dir: Path, trusted_dir: Path, *, is_copy: bool
 ) -> set[str]:
-    """Return those of the plugins that the server does not see: hidden by a whiteout, or not in its copy."""
+    """Return the plugins that the server does not see: hidden by a whiteout, or not in its copy."""
     removed: set[str] = set()
     with (
         contextlib.suppress(FileNotFoundError, UntrustedFileError),
@@ -197,7 +198,7 @@ def _find_removed(
 # --- In words -------------------------------------------------------------------------------------
 
 _MOST_LINES = 10
-"""So many that are not loaded have a line each in what a start says."""
+"""The most that have a line of their own, as not loaded, in the log of a start."""
 
 _NAMES = {
     LoadedKind.METAMOD: ("plugin of MetaMod", "plugins of MetaMod"),
@@ -207,7 +208,7 @@ _NAMES = {
 
 
 def describe(report: LoadedReport) -> Iterator[tuple[str, str]]:
-    """Yield what a report says as lines for people, each with its stream: `stderr` for what is not loaded."""
+    """Yield a report as lines for people, each with its stream: `stderr` for what is not loaded."""
     for check in report.checks:
         one, many = _NAMES[check.kind]
         missing = check.missing_count
@@ -252,7 +253,8 @@ def _all_loaded(count: int, one: str, many: str) -> str:
 def look_at_loaded(expected: Expected, ask: Ask, console: Sequence[str]) -> LoadedReport:
     """Ask a running server what it has loaded, and return how that differs from what is expected.
 
-    `console` is what it has printed since its start: where its lists give no reason, a line of it may.
+    `console` is what it has printed since its start: a line of it may give a reason where the lists give
+    none.
     """
     checks: list[LoadedCheck] = []
     try:
@@ -317,11 +319,11 @@ def _without_metamod(expected: Expected) -> Iterator[LoadedCheck]:
 def _compare_metas(
     expected: Expected, listed: MetaList, ask: Ask, reasons: dict[str, str]
 ) -> LoadedCheck:
-    """Compare MetaMod's plugins. The list names no files: those of a few are asked for where it matters."""
+    """Compare MetaMod's plugins. The list names no files; the server is asked for a few, where they matter."""
     is_short = listed.is_whole and len(listed.plugins) < len(expected.meta_files)
     files: dict[int, str] = {}
     asked = [one.number for one in listed.plugins if one.status or is_short][:_MOST_INFOS]
-    # What the list says is known, whatever becomes of this.
+    # What the list says is known, even if this fails.
     with contextlib.suppress(HostError, OSError):
         for number in asked:
             files[number] = parse_meta_file(ask(f"meta info {number}"))
@@ -347,7 +349,7 @@ def _compare_metas(
 
 
 def _compare_plugins(expected: Expected, listed: PluginList, ask: Ask) -> LoadedCheck:
-    """Compare SourceMod's plugins: by file those that do not run, by what they are called those that do."""
+    """Compare SourceMod's plugins: those that do not run by their file, those that do by their title."""
     errors = {one.file: one for one in listed.errors}
     missing = [
         NotLoaded(show_path(one.file), one.title, _shorten(one.reason)) for one in listed.errors
@@ -385,7 +387,7 @@ def _compare_plugins(expected: Expected, listed: PluginList, ask: Ask) -> Loaded
 def _without_listed(
     plugins: Sequence[ExpectedPlugin], listed: Sequence[ListedPlugin]
 ) -> list[ExpectedPlugin]:
-    """Return the plugins that no row of a list is about. A row is about one plugin."""
+    """Return the plugins that no row of a list accounts for. A row accounts for one plugin."""
     rows = Counter(one.label for one in listed)
     left: list[ExpectedPlugin] = []
     for plugin in plugins:
@@ -419,7 +421,7 @@ def _check(
 
 
 def _find_reasons(console: Sequence[str]) -> dict[str, str]:
-    """Return why plugins of MetaMod were not loaded, as it printed that, by the stems of their files."""
+    """Return the reasons that MetaMod printed for not loading plugins, by the stems of their files."""
     found: dict[str, str] = {}
     for line in console:
         match = _LOAD_FAILURE.search(line[:_MOST_CONSOLE_LINE_CHARS])
@@ -429,7 +431,7 @@ def _find_reasons(console: Sequence[str]) -> dict[str, str]:
 
 
 def _stem(file: str) -> str:
-    """Return by what a library is the same however it is named: `x/bin/y_i486.so` is `y`."""
+    """Return what all names of the same library have in common: `x/bin/y_i486.so` is `y`."""
     return posixpath.basename(file).removesuffix(".so").removesuffix("_i486").lower()
 
 

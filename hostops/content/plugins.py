@@ -1,8 +1,8 @@
-"""Reads what a compiled SourceMod plugin (`.smx`) says of itself, and which others it needs.
+"""Reads what a compiled SourceMod plugin (`.smx`) says about itself, and which other plugins it needs.
 
-The form is that of SourcePawn's smx-headers.h and SourceMod's structures (`myinfo`, `__ext_…`, `__pl_…`).
-Strangers make plugins: nothing that a file says of lengths is believed, and whatever its bytes are, only
-ValueError is raised.
+The format is that of SourcePawn's smx-headers.h and SourceMod's structures (`myinfo`, `__ext_…`, `__pl_…`).
+Plugins come from strangers: no length in a file is trusted, and whatever its bytes are, only ValueError is
+raised.
 """
 
 import os
@@ -31,17 +31,17 @@ from hostops.specs import (
 
 MAX_FILE_BYTES = 8 * 1024**2
 MAX_IMAGE_BYTES = 32 * 1024**2
-"""So large a plugin is read; the largest of 554 known ones has 2 MiB."""
+"""The largest plugin that is read; the largest of 554 known ones has 2 MiB."""
 
 MAX_PLUGINS = 1_000
 _SOURCEMOD_DIR = f"{ADDONS_DIR}/sourcemod"
 PLUGINS_DIR = f"{_SOURCEMOD_DIR}/plugins"
 _EXTENSIONS_DIR = f"{_SOURCEMOD_DIR}/extensions/"
 _SECONDS = 2.0
-"""So many plugins of an overlay are read, and so long at most: 250 take 0.2 s."""
+"""The most plugins of an overlay that are read, and the longest time for that: 250 take 0.2 s."""
 
 _UNLOADED = frozenset({"disabled", "optional"})
-"""What lies in folders of these names, wherever they are, SourceMod does not load by itself."""
+"""SourceMod does not load by itself what is in folders of these names, wherever they are."""
 
 _HEAD = struct.Struct("<IHBIIBII")
 _SECTION = struct.Struct("<3I")
@@ -70,9 +70,9 @@ class Plugin:
 
 
 def read_plugin(data: bytes, file_name: str = "") -> PluginFacts:
-    """Return what a compiled plugin says of itself. ValueError completes “The plugin …”.
+    """Return what a compiled plugin says about itself. The text of a ValueError completes “The plugin …”.
 
-    With `file_name`, the one that it has itself, a library that names this file is one that it provides.
+    `file_name` is its own name: a library that names this file is one that it provides.
     """
     variables = _Variables(_read_sections(data))
     title, description, author, version, url = variables.read_info()
@@ -98,9 +98,9 @@ def read_plugin(data: bytes, file_name: str = "") -> PluginFacts:
 
 
 def list_plugins(folder: int) -> tuple[list[Plugin], bool]:
-    """Return the plugins below an open folder, an overlay's, in a stable order, and whether these are all.
+    """Return the plugins below an open folder of an overlay, in a stable order, and whether these are all.
 
-    It ends after MAX_PLUGINS, or when its time is up.
+    Stops after MAX_PLUGINS, or when its time is up.
     """
     until = time.monotonic() + _SECONDS
     found: list[Plugin] = []
@@ -127,7 +127,7 @@ def read_plugins(overlay: Path) -> tuple[list[Plugin], bool]:
 
 
 def find_needs(plugins: Iterable[Plugin]) -> Iterator[PluginNeeds]:
-    """Yield what plugins need, and are for others; only of those that SourceMod loads by itself."""
+    """Yield what plugins need, and what they provide; only for those that SourceMod loads by itself."""
     for plugin in plugins:
         if plugin.facts is not None and plugin.is_loaded:
             yield PluginNeeds(
@@ -144,9 +144,9 @@ def find_needs(plugins: Iterable[Plugin]) -> Iterator[PluginNeeds]:
 def find_lacks(
     plugins: Sequence[Plugin], paths: Iterable[str], *, are_all: bool
 ) -> Iterator[ContentFinding]:
-    """Yield what is to be said of the plugins of an overlay, of which `paths` are its files.
+    """Yield what there is to say about the plugins of an overlay; `paths` are its files.
 
-    A need that another overlay, or the game, may well meet is no fault of this one.
+    A need that another overlay or the game may well meet is not this overlay's fault.
     """
     if not are_all:
         text = f"It has more plugins than are checked: {len(plugins):,}."
@@ -182,7 +182,7 @@ def find_lacks(
 
 
 def _to_extension(path: str) -> str:
-    """Return how plugins call an extension: x.ext is x.ext.2.l4d2.so, x.ext.so or auto.x.ext/2.l4d2.so."""
+    """Return how plugins name an extension: x.ext is x.ext.2.l4d2.so, x.ext.so or auto.x.ext/2.l4d2.so."""
     inner = path[len(_EXTENSIONS_DIR) :].lower()
     folder, _, _ = inner.partition("/")
     stem, mark, _ = folder.removeprefix("auto.").partition(".ext")
@@ -206,7 +206,7 @@ def _read_file(folder: int, path: str) -> Plugin:
 
 
 def _read_sections(data: bytes) -> dict[bytes, bytes]:
-    """Return what is in each section of a plugin."""
+    """Return the content of each section of a plugin."""
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"has more than {MAX_FILE_BYTES:,} bytes.")
     if len(data) < _HEAD.size:
@@ -240,7 +240,7 @@ def _inflate(packed: bytes, compression: int, most: int) -> bytes:
         raise ValueError("is damaged: it claims to be smaller than its own header.")
     inflater = zlib.decompressobj()
     try:
-        # One byte more than there should be, as a limit of 0 would be none.
+        # One byte more than there should be, because a limit of 0 would be none.
         image = inflater.decompress(packed, most + 1)
     except zlib.error as error:
         raise ValueError("is damaged: it cannot be unpacked.") from error
@@ -250,13 +250,13 @@ def _inflate(packed: bytes, compression: int, most: int) -> bytes:
 
 
 def _read_string(data: bytes, at: int) -> bytes:
-    """Return the string that begins at a place and ends with a NUL; as much as there is of a longer one."""
+    """Return the NUL-terminated string at a position; of one that is too long, as much as there is."""
     end = data.find(b"\0", at, at + _MAX_TEXT_BYTES)
     return data[at : end if end >= 0 else at + _MAX_TEXT_BYTES]
 
 
 class _Variables:
-    """The public variables of a plugin, and the memory that it begins with, in which they lie."""
+    """The public variables of a plugin, and its initial memory, which contains them."""
 
     def __init__(self, sections: dict[bytes, bytes]) -> None:
         data = sections.get(b".data", b"")
@@ -272,17 +272,17 @@ class _Variables:
         }
 
     def addresses(self, prefix: str) -> Iterator[int]:
-        """Yield where the variables lie whose names begin so; not more than a plugin of good will has."""
+        """Yield the addresses of variables with this prefix, but no more than an honest plugin has."""
         found = (at for name, at in self._addresses.items() if name.startswith(prefix.encode()))
         yield from islice(found, _MAX_NEEDS)
 
     def read_info(self) -> list[str]:
-        """Return name, description, author, version and address; empty where a plugin says nothing."""
+        """Return name, description, author, version and address; empty where a plugin does not give them."""
         address = self._addresses.get(b"myinfo")
         return ["", "", "", "", ""] if address is None else self.read_texts(address, 5)
 
     def read_texts(self, address: int, count: int) -> list[str]:
-        """Return the texts that the cells from an address on point to."""
+        """Return the texts that the cells at and after an address point to."""
         return [
             _to_text(_read_string(self._memory, self._read_cell(address, index)))
             for index in range(count)

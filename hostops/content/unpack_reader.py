@@ -1,14 +1,15 @@
-"""The child process that unpacks an archive, which strangers made, into numbered files.
+"""The child process that unpacks an archive made by strangers into numbered files.
 
     python -I unpack_reader.py ARCHIVE INTO PARENT JSON
 
-ARCHIVE and INTO are numbers of open descriptors, of a file and of a folder; PARENT is the number of the process
-without which this one ends; JSON has the archive's name, the encoding of names that do not tell theirs, and the
-limits. On stdout come lines of JSON: how much of the archive is read, each file in the order of its number, and
-at last that it is whole, or why nothing of it is taken. No name of the archive ever reaches the file system.
+ARCHIVE and INTO are numbers of open descriptors, of a file and of a folder. PARENT is the id of the process
+without which this one ends. JSON has the archive's name, the encoding of names that do not say theirs, and
+the limits. On stdout it writes lines of JSON: how much of the archive has been read, each file in the order
+of its number, and at the end that everything is there, or why none of it is to be used. No name from the
+archive ever reaches the file system.
 
-The process limits its memory, its CPU time and the size of what it writes. Before it looks at the archive it
-gives up the network, other programs, other processes, and every file but those that it makes in INTO.
+The process limits its memory, its CPU time and the size of what it writes. Before it reads the archive it
+gives up the network, other programs, other processes, and every file except those that it makes in INTO.
 """
 
 import bz2
@@ -30,11 +31,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
-# Run by its path and isolated, it does not have the package on its search path.
+# Run by its path and isolated, so the package is not on its search path.
 if not __package__:
     sys.path.append(__file__.rsplit("/", 3)[0])
 
-# By its name, as to search for it takes other programs, which not every account has on its path.
+# By its file name, because searching for it runs other programs, which not every account has on its path.
 os.environ.setdefault("LIBARCHIVE", "libarchive.so.13")
 
 from libarchive import ArchiveError, ffi
@@ -72,7 +73,7 @@ _NICENESS = 5
 _SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 Say = Callable[[dict[str, Any]], None]
-"""Takes what is to be told to the parent."""
+"""Sends a message to the parent."""
 
 
 def main(arguments: list[str]) -> int:
@@ -102,7 +103,7 @@ def _say(what: dict[str, Any]) -> None:
 
 
 def confine(into: int, parent: int, limits: UnpackLimits) -> None:
-    """Take from this process what unpacking does not need."""
+    """Take from this process everything that unpacking does not need."""
     call("asking for a signal", libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("The program that has asked for this has ended.")
@@ -119,7 +120,7 @@ def confine(into: int, parent: int, limits: UnpackLimits) -> None:
         bounded = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (bounded, bounded))
     for encoding in ENCODINGS:
-        "".encode(encoding)  # Its module is not to be had any more afterwards.
+        "".encode(encoding)  # Its module cannot be loaded later.
     drop_privileges()
     landlock.allow_new_files_only(into)
     seccomp.refuse_calls(os.getpid(), seccomp.OF_NO_USE_TO_READERS)
@@ -128,9 +129,9 @@ def confine(into: int, parent: int, limits: UnpackLimits) -> None:
 def unpack(
     archive: int, name: str, into: int, limits: UnpackLimits, say: Say, encoding: str = ""
 ) -> None:
-    """Unpack what the descriptor `archive` has into numbered files of the folder `into`.
+    """Unpack the content of the descriptor `archive` into numbered files in the folder `into`.
 
-    Raises RefusedError for what is not to be unpacked; what was written by then is of no use.
+    Raises RefusedError for what must not be unpacked; whatever was written by then is useless.
     """
     with open(archive, "rb", buffering=0, closefd=False) as raw:
         file = io.BufferedReader(Counted(raw, lambda read: say({"read": read})), _READ_BYTES)
@@ -147,7 +148,7 @@ def unpack(
 
 
 class _Store:
-    """The numbered files, and what stands against one more."""
+    """The numbered files, and the checks that one more has to pass."""
 
     def __init__(
         self, into: int, archive_bytes: int, limits: UnpackLimits, say: Say, encoding: str
@@ -163,7 +164,7 @@ class _Store:
         self._written, self._declared = Sizes(archive_bytes, limits), Sizes(archive_bytes, limits)
 
     def declare(self, size: int) -> None:
-        """Refuse an archive that says that more is in it than may be, before anything is written."""
+        """Refuse an archive that declares more content than it may have, before anything is written."""
         Sizes(self._archive_bytes, self.limits).add(size)
 
     def decode(self, name: str | bytes | None) -> str:
@@ -184,14 +185,14 @@ class _Store:
         )
 
     def add_folder(self, name: str) -> None:
-        """Take a folder, of which nothing is written."""
+        """Accept a folder; nothing is written for it."""
         if path := to_path(name, self.limits):
             self._names.add(path, is_folder=True)
 
     def add(
         self, name: str, blocks: Iterable[bytes], size: int | None, *, is_executable: bool
     ) -> None:
-        """Write a file; `size` is what the archive says of it, if it does."""
+        """Write a file; `size` is what the archive says it is, if it says so."""
         path = to_path(name, self.limits)
         if not path:
             raise RefusedError("a file in it has no name. Pack it again.")
@@ -214,7 +215,7 @@ class _Store:
         self._say({"path": path, "size": written, "is_executable": is_executable})
 
     def _require_room(self, descriptor: int, more_bytes: int) -> None:
-        """Take what is to stay free of the disk for full; others may be filling it at the same time."""
+        """Treat the disk as full once only the reserve is free; others may be filling it at the same time."""
         if self.limits.min_free_bytes:
             disk = os.fstatvfs(descriptor)
             if disk.f_bavail * disk.f_frsize < self.limits.min_free_bytes + more_bytes:
@@ -243,7 +244,7 @@ def _read_7z(file: BinaryIO, _name: str, store: _Store) -> None:
     _read_by_libarchive(file, "7zip", store)
 
 
-# libarchive looks at no checksum of a RAR's file that is stored as it is.
+# libarchive does not check the checksum of an uncompressed file in a RAR.
 def _read_rar4(file: BinaryIO, _name: str, store: _Store) -> None:
     checksums = archive_headers.check_rar4(file, store.limits)
     _read_by_libarchive(file, "rar", store, len(checksums), checksums)
@@ -268,7 +269,7 @@ def _read_plain(file: BinaryIO, name: str, store: _Store) -> None:
 def _read_compressed(
     open_stream: Callable[[BinaryIO], Any],
 ) -> Callable[[BinaryIO, str, _Store], None]:
-    """Return what reads a tar, or one file, that is compressed as a whole."""
+    """Return a function that reads a tar, or a single file, that is compressed as a whole."""
 
     def read(file: BinaryIO, name: str, store: _Store) -> None:
         bounded = Bounded(open_stream(file), store.stream_sizes)
@@ -295,7 +296,7 @@ def _read_compressed(
 
 
 class _Unzstd(io.RawIOBase):
-    """Reads what zstd has compressed, by libarchive: Python has it from 3.14 on."""
+    """Decompresses zstd with libarchive: Python itself can only from 3.14 on."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._blocks = self._unpack(file)
@@ -325,7 +326,7 @@ _READ: dict[Kind, Callable[[BinaryIO, str, _Store], None]] = {
     Kind.RAR5: _read_rar5,
     Kind.TAR: _read_tar,
     Kind.PLAIN: _read_plain,
-    # libarchive's own filter for gzip does not look at its checksum, and none reads past the end of a tar.
+    # libarchive's own filter for gzip ignores the checksum, and no filter reads past the end of a tar.
     Kind.GZIP: _read_compressed(lambda file: gzip.GzipFile(fileobj=file)),
     Kind.BZIP2: _read_compressed(bz2.BZ2File),
     Kind.XZ: _read_compressed(partial(lzma.LZMAFile, format=lzma.FORMAT_XZ)),
@@ -338,17 +339,17 @@ _READ: dict[Kind, Callable[[BinaryIO, str, _Store], None]] = {
 _set_options = ffi.ffi(
     "read_set_options", [ffi.c_archive_p, ctypes.c_char_p], ctypes.c_int, ffi.check_int
 )
-# Two tars one after the other are meant as one. With this libarchive reads to the end, where a
-# checksum may be; by itself it stops where the first tar ends.
+# Two tars one after the other are meant to be one. With this option libarchive reads to the end, where a
+# checksum may be; otherwise it stops where the first tar ends.
 _TAR_OPTIONS = b"tar:read_concatenated_archives"
 
 
 class _WarnedError(Exception):
-    """libarchive goes on in spite of something, such as a wrong checksum."""
+    """libarchive continues in spite of a problem, such as a wrong checksum."""
 
 
 class _RaiseWarnings(logging.Handler):
-    """libarchive-c logs what libarchive warns of, and gives on the data that are wrong."""
+    """Turns libarchive's warnings into errors; libarchive-c only logs them, and passes the wrong data on."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise _WarnedError(record.getMessage())
@@ -364,9 +365,9 @@ def _read_by_libarchive(
     count: int | None = None,
     checksums: Sequence[int | None] = (),
 ) -> None:
-    """Store what an archive of one format has; `count` is how many entries it names, if that is known.
+    """Store the content of an archive of one format; `count` is how many entries it names, if known.
 
-    `checksums` are those of the entries, where libarchive does not look at them.
+    `checksums` are those of the entries, for formats in which libarchive does not check them.
     """
     if file.seekable():
         file.seek(0)
@@ -376,7 +377,7 @@ def _read_by_libarchive(
         for entry in reader:
             checksum = checksums[found] if found < len(checksums) else None
             found += 1
-            if found > store.limits.entries:  # Of names alone, a folder could be there without end.
+            if found > store.limits.entries:  # Or an archive of mere names never ends.
                 raise too_many(store.limits)
             _store_entry(entry, store, checksum)
     if count is not None and count != found:
@@ -387,7 +388,7 @@ def _read_by_libarchive(
 def _open_by_libarchive(
     feed: Feed, format_name: str, filter_name: str, options: bytes = b""
 ) -> Iterator[ArchiveRead]:
-    """Do what libarchive.stream_reader does, with options, and with errors of the stream raised."""
+    """Do what libarchive.stream_reader does, but with options, and raise the stream's own errors."""
     buffer = ctypes.create_string_buffer(_READ_BYTES)
 
     def read(_archive: int, _data: int, place: Any) -> int:
@@ -413,7 +414,7 @@ def _store_entry(entry: Any, store: _Store, checksum: int | None) -> None:
         raise archive_headers.a_link(name)
     if entry.isdir:
         store.add_folder(name)
-    elif entry.isfile or not stat.S_IFMT(entry.mode):  # Some archives do not tell what is a file.
+    elif entry.isfile or not stat.S_IFMT(entry.mode):  # Some archives do not say what is a file.
         is_executable = bool(entry.mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
         blocks = entry.get_blocks(_READ_BYTES)
         if checksum is not None:
@@ -434,7 +435,7 @@ def _checked(blocks: Iterable[bytes], checksum: int, name: str) -> Iterator[byte
 
 @contextlib.contextmanager
 def _told(feed: Feed) -> Iterator[None]:
-    """Raise what libarchive says as RefusedError, and before that what `feed` has met."""
+    """Raise libarchive's errors as RefusedError, unless `feed` had an error, which comes first."""
     try:
         yield
     except (ArchiveError, _WarnedError) as error:

@@ -1,7 +1,7 @@
-"""Unpacks archives of strangers by a child process with limits, into numbered files.
+"""Unpacks archives from strangers, in a child process with limits, into numbered files.
 
-The child is taken for hostile once it has looked at an archive: what it says is checked here once more, and the
-files are hashed here, as a store that knows files by their hashes would be poisoned by a wrong one.
+Once it has read an archive, the child counts as hostile: what it reports is checked again here, and the files
+are hashed here, because a store that finds files by their hashes would be poisoned by a wrong one.
 """
 
 import contextlib
@@ -41,15 +41,15 @@ def unpack(
     *,
     encoding: str = "",
 ) -> list[UnpackedFile]:
-    """Unpack the file `archive`, which its owner calls `name`, into numbered files of the folder `into`.
+    """Unpack the file `archive`, which its owner calls `name`, into numbered files in the folder `into`.
 
-    Zip, 7z, rar and tar are known by their first bytes; a file that is none of them is one entry, and an
-    archive in an archive stays as it is. `into` is made, or emptied of an earlier try. Nothing is written
-    elsewhere, and if this raises nothing is left in it. `encoding`, such as gb18030, is that of names which do
-    not tell theirs.
+    Zip, 7z, rar and tar are recognized by their first bytes. Any other file is a single entry, and an archive
+    inside an archive stays as it is. `into` is created, or cleared of what an earlier try left. Nothing is
+    written elsewhere, and after an exception nothing is left in it. `encoding`, such as gb18030, is that of
+    names which do not say theirs.
 
-    Raises HostError for what is wrong with the archive, or for a disk without room, and ValueError for another
-    encoding than those of ENCODINGS.
+    Raises HostError if the archive is faulty or the disk is full, and ValueError for an encoding that is not
+    in ENCODINGS.
     """
     if encoding not in ("", *ENCODINGS):
         raise ValueError(f"{encoding!r} is no encoding of names: use {' or '.join(ENCODINGS)}.")
@@ -72,7 +72,7 @@ def unpack(
 
 @contextlib.contextmanager
 def _emptied(into: Path) -> Iterator[int]:
-    """Hold `into` open for the block, with no file in it at first, nor after an exception."""
+    """Keep `into` open for the block, empty when the block starts, and emptied after an exception."""
     make_dir(into)
     with untrusted.open_folder(into, into) as folder:
         _require_own(folder, into)
@@ -90,7 +90,7 @@ def _empty(folder: int) -> None:
 
 
 def _require_own(folder: int, into: Path) -> None:
-    """Raise HostError if there is anything in a folder that no earlier try can have left."""
+    """Raise HostError if the folder contains anything that no earlier try can have left."""
     names = os.listdir(folder)
     if foreign := [name for name in names if not (name.isascii() and name.isdecimal())]:
         raise HostError(
@@ -104,7 +104,7 @@ def _require_own(folder: int, into: Path) -> None:
 
 @dataclass
 class _Told:
-    """What the child has said: its files, in the order of their numbers, and how it ended."""
+    """What the child has reported: its files, in the order of their numbers, and how it ended."""
 
     limits: UnpackLimits
     archive_bytes: int
@@ -118,7 +118,7 @@ class _Told:
     _lines: int = 0
 
     def take(self, stream: str, line: str) -> None:
-        """Take one line of output; HostError for one that the child as it was written does not say."""
+        """Accept one line of output; HostError for one that the child as it was written never writes."""
         try:
             self._count_line(line)
             if stream == "stderr":
@@ -157,13 +157,13 @@ class _Told:
 
 
 class _TooLongError(Exception):
-    """The child has had its time."""
+    """The child has used up its time."""
 
 
 def _run_reader(
     source: int, name: str, folder: int, limits: UnpackLimits, callbacks: Callbacks, encoding: str
 ) -> _Told:
-    """Let the child unpack, and return what it has said: that all is there."""
+    """Have the child unpack, and return its report that everything is there."""
     told = _Told(limits, os.fstat(source).st_size, callbacks)
     until = time.monotonic() + limits.seconds
     task = {"name": name, "encoding": encoding, "limits": asdict(limits)}
@@ -178,7 +178,7 @@ def _run_reader(
                 *(sys.executable, "-I", str(READER_PATH)),
                 *(str(source), str(folder), str(os.getpid()), json.dumps(task)),
             ],
-            # Without a language libarchive has no names beyond ASCII.
+            # Without a locale, libarchive cannot handle names beyond ASCII.
             environment=minimal_environment(Path("/"), {"LC_ALL": "C.UTF-8"}),
             cwd=Path("/"),
             pass_fds=(source, folder),
@@ -242,7 +242,7 @@ def _check(
     archive_bytes: int,
     callbacks: Callbacks,
 ) -> list[UnpackedFile]:
-    """Return the files with their hashes; what the child has said of them has to be true."""
+    """Return the files with their hashes; everything that the child has reported about them must be true."""
     names, sizes = Names(limits), Sizes(archive_bytes, limits)
     files: list[UnpackedFile] = []
     total = sum(size for _, size, _ in told.files)

@@ -1,12 +1,12 @@
-"""Lays out versions of overlays on a host, from its cache of their files, and removes those nobody uses.
+"""Lays out versions of overlays on a host, from its cache of their files, and removes those that are unused.
 
-A version is a folder `versions/<name>/<digest>` of hard links into the cache. It appears by one rename, whole
-and on the disk, and never changes afterwards, so that running servers keep what they were started with. What is
-missing in the cache is fetched first. Mode and owner belong to the file, not to the link: so a file that may be
-executed is there twice in the cache, and so is one that has as many links as the file system allows.
+A version is a folder `versions/<name>/<digest>` of hard links into the cache. It appears by a single rename,
+complete and on disk, and never changes afterwards, so that running servers keep what they were started with.
+Files missing from the cache are fetched first. Mode and owner belong to the file, not to the link: so the
+cache has two copies of a file that may be executed, and of one with as many links as the file system allows.
 
-Whoever lays out, or needs what is laid out and has not written that down yet, shares the content lock. `prune`
-holds it alone.
+The content lock is held shared while versions are laid out, and while one is needed that no record names yet.
+`prune` holds it exclusively.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ _LOOK_EACH = 256
 
 @dataclass(frozen=True)
 class Needs:
-    """What a server needs of versions: who it is, where files come from, and what is to stay free."""
+    """What versions are prepared for: which server, from which source, and how much stays free."""
 
     server: str
     source: BlobSource | None
@@ -63,9 +63,9 @@ class Needs:
 def hold_ready(
     layout: HostLayout, overlays: Sequence[str], needs: Needs, callbacks: Callbacks
 ) -> Iterator[None]:
-    """Make the versions among `overlays` ready, and keep them until the end of the block.
+    """Get the versions among `overlays` ready, and keep them until the end of the block.
 
-    By then it has to be written down that they are needed: in the record of an instance. Raises HostError.
+    By then an instance's record has to say that they are needed. Raises HostError.
     """
     versions = [one for one in map(OverlayReference.parse, overlays) if one.digest is not None]
     if not versions:
@@ -90,9 +90,9 @@ def find_laid_out(layout: HostLayout) -> frozenset[tuple[str, str]]:
 def prune(layout: HostLayout, *, now: float | None = None) -> PrunedContent | None:
     """Remove the versions and the cached files that have not been needed for a day.
 
-    A version is needed that an instance's record or last launch names; a file, that a version links to. Returns
-    None, and does nothing, while somebody lays one out, or if it cannot be told what a server is made of.
-    `now` is seconds since the epoch.
+    A version is needed if an instance's record or last launch names it; a file, if a version links to it.
+    Returns None, and does nothing, while somebody lays out a version, or if it is unclear what a server is
+    made of. `now` is in seconds since the epoch.
     """
     before = (time.time() if now is None else now) - SWEEP_AFTER_SECONDS
     if not (layout.versions_dir.is_dir() or layout.blobs_dir.is_dir()):
@@ -109,14 +109,14 @@ def prune(layout: HostLayout, *, now: float | None = None) -> PrunedContent | No
 
 
 class _Cache:
-    """The blobs of a host, and the second files of those that may be executed."""
+    """The blobs of a host, and the second copies of those that may be executed."""
 
     def __init__(self, layout: HostLayout) -> None:
         self.files = BlobFolder(layout.blobs_dir, file_mode=_FILE_MODE)
         self.programs = BlobFolder(layout.blobs_dir / "programs", file_mode=_PROGRAM_MODE)
 
     def has_manifest(self, digest: str) -> bool:
-        """Whether a manifest is there with every byte: a damaged one would lay out another version."""
+        """Whether a manifest is there, complete: a damaged one would lay out a different version."""
         try:
             data = self.files.read(digest, MAX_MANIFEST_BYTES)
         except BlobError:
@@ -124,7 +124,7 @@ class _Cache:
         return hashlib.sha256(data).hexdigest() == digest
 
     def find_missing(self, files: Iterable[ManifestFile]) -> list[WantedBlob]:
-        """Return the blobs that are not there, each once. One of another size is damaged, and is removed."""
+        """Return the blobs that are missing, each once. One of the wrong size is damaged, and is removed."""
         wanted: dict[str, WantedBlob] = {}
         for file in files:
             if file.sha256 in wanted:
@@ -142,7 +142,7 @@ class _Cache:
     def make_programs(
         self, files: Iterable[ManifestFile], folder: Path, callbacks: Callbacks
     ) -> None:
-        """Make the second files of those that may be executed, by copies in `folder`."""
+        """Make the second copies of the files that may be executed; they are copied in `folder`."""
         missing = self.programs.find_missing(file.sha256 for file in files if file.is_executable)
         copies = [(folder / f"{sha256}.program", sha256) for sha256 in missing]
         if copies:
@@ -152,7 +152,7 @@ class _Cache:
                 self.programs.adopt(copies)
 
     def link(self, file: ManifestFile, target: str, folder: Path, callbacks: Callbacks) -> None:
-        """Link a file to where a version has it; `folder` is for what has to be copied."""
+        """Link a file to its place in a version; `folder` is for a file that has to be copied."""
         blobs = self.programs if file.is_executable else self.files
         path = blobs.path_of(file.sha256)
         try:
@@ -164,13 +164,13 @@ class _Cache:
             os.link(path, target)
 
     def prune(self, before: float) -> int:
-        """Remove what no version links to and what was last touched before `before`; return how many bytes."""
+        """Remove what no version links to and nobody has touched since `before`; return how many bytes."""
         removed_bytes = 0
         for blobs in (self.files, self.programs):
             for folder in blobs.root.glob("[0-9a-f][0-9a-f]"):
                 for entry in os.scandir(folder):
                     status = entry.stat(follow_symlinks=False)
-                    # The change time is also that of the last link that was made or removed.
+                    # Making or removing a link also sets the change time.
                     if status.st_nlink == 1 and status.st_ctime < before:
                         os.unlink(entry.path)  # noqa: PTH108 - of very many
                         removed_bytes += status.st_size
@@ -183,14 +183,14 @@ class _Cache:
 def _make_ready(
     layout: HostLayout, version: OverlayReference, needs: Needs, callbacks: Callbacks
 ) -> None:
-    """Make one version ready, if it is not. What an earlier try has fetched is not fetched again."""
+    """Get one version ready, if it is not. What an earlier try has fetched is not fetched again."""
     folder = layout.overlay_folder(str(version))
     if _is_there(folder):
         return
     cache = _Cache(layout)
     purpose = f"lay out {version.label}"
     with hold(layout.version_lock_path(version.name), purpose, callbacks):
-        if _is_there(folder):  # Whoever held the lock has laid it out.
+        if _is_there(folder):  # Whoever held the lock before has laid it out.
             return
         make_dir(folder.parent, _FOLDER_MODE)
         _remove_leftovers(folder.parent)
@@ -207,7 +207,7 @@ def _make_ready(
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether a version is laid out; if so, it was needed just now."""
+    """Whether a version is laid out; if so, note that it was needed just now."""
     try:
         os.utime(folder)
     except FileNotFoundError:
@@ -223,7 +223,7 @@ def _fetch(
     incoming: Path,
     callbacks: Callbacks,
 ) -> tuple[ManifestFile, ...]:
-    """Bring what is missing of a version into the cache; return its files."""
+    """Fetch what the cache lacks of a version; return the version's files."""
     stage = f"Fetching {version.label}"
     digest = version.digest or ""
     if not cache.has_manifest(digest):
@@ -262,7 +262,7 @@ def _require_room(
     missing: Iterable[WantedBlob],
     incoming: Path,
 ) -> None:
-    """Raise HostError unless what is missing fits onto the disk, beside what is to stay free."""
+    """Raise HostError unless what is missing fits on the disk and leaves enough of it free."""
     here = sum(status.st_blocks for status in map(Path.lstat, incoming.iterdir())) * 512
     needed = sum(blob.size or 0 for blob in missing) - here
     disk_usage.require_room(
@@ -277,7 +277,7 @@ def _lay_out(
     incoming: Path,
     callbacks: Callbacks,
 ) -> None:
-    """Make the folder of a version, which appears whole, by one rename. Then `incoming` is gone."""
+    """Make the folder of a version, which appears complete, by one rename. Afterwards `incoming` is gone."""
     unfinished = folder.parent / f".{secrets.token_hex(8)}"
     try:
         _make_folder(str(unfinished))
@@ -297,14 +297,14 @@ def _lay_out(
 
 
 def _write_choices(path: Path, files: Iterable[ManifestFile]) -> None:
-    """Write down which files somebody has said to be seeds, or not to be, before their folder appears."""
+    """Record the choices of which files are seeds and which are not, before the version's folder appears."""
     choices = {file.path: file.is_seed for file in files if file.is_seed is not None}
     if choices:
         write_atomically(path, json.dumps(choices))
 
 
 def _make_folders(top: str, path: str, made: set[str]) -> None:
-    """Make the folders that a path lies in, but for those that are `made`."""
+    """Make the folders around a path, except those already `made`."""
     parent = path.rpartition("/")[0]
     if parent not in made:
         _make_folders(top, parent, made)
@@ -318,7 +318,7 @@ def _make_folder(path: str) -> None:
 
 
 def _renew(path: Path, copy: Path, callbacks: Callbacks) -> None:
-    """Put a copy into the place of a file that can have no more links; those that there are stay its own."""
+    """Replace a file that can have no more links by a copy; existing links keep the old file."""
     copy_file(path, copy, callbacks.cancel)
     descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -329,7 +329,7 @@ def _renew(path: Path, copy: Path, callbacks: Callbacks) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what was not finished, or not removed to the end. Nobody may be at it."""
+    """Remove folders whose making or removal was interrupted. The caller's lock keeps others out."""
     for path in folder.glob(".*"):
         remove_tree(path)
 
@@ -345,7 +345,7 @@ def _prune_versions(layout: HostLayout, needed: frozenset[Path], before: float) 
                 if not folder.with_suffix("").exists():
                     folder.unlink()
                 continue
-            # By one rename, so that no half of it is ever taken for the whole.
+            # By one rename, so that no half of it is ever mistaken for the whole.
             doomed = parent / f".{secrets.token_hex(8)}"
             folder.rename(doomed)
             remove_tree(doomed)
@@ -358,7 +358,7 @@ def _prune_versions(layout: HostLayout, needed: frozenset[Path], before: float) 
 
 @contextlib.contextmanager
 def _explained(version: OverlayReference, needs: Needs) -> Iterator[None]:
-    """Say of what goes wrong which server needs which version."""
+    """Add to an error which server needs which version."""
     try:
         yield
     except BlobSourceError as error:

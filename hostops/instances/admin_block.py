@@ -115,7 +115,7 @@ def _take_apart(text: bytes) -> _Parts:
     )
     remark = (
         f"admins_simple.ini: of the two comments around Saferoom’s lines it had {len(begins)} that begin and "
-        f"{len(ends)} that end them. Its lines are written anew at the end; all others stay."
+        f"{len(ends)} that end them. Its lines are rewritten at the end; all others stay."
     )
     return _Parts(rest, (), line_end, copied, (remark,))
 

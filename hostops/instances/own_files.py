@@ -1,8 +1,8 @@
-"""A server's own files that lie over files of its overlays: which stay, and which give way.
+"""A server's own files that hide files of its overlays: which stay, and which are moved aside.
 
-A file of an overlay's version is *managed* or a *seed* (`hostops.manifests`). In the place of a managed file a
-server's own is moved aside at each start; a seed is for servers that have none of their own yet. Files of an
-overlay that is kept by hand are seeds, and so is the game itself.
+A file of an overlay's version is *managed* or a *seed* (`hostops.manifests`). A server's own copy of a
+managed file is moved aside at each start; a seed is for servers that have no copy of their own yet. Files of
+an overlay that is kept by hand are seeds, and so is the game itself.
 """
 
 import contextlib
@@ -26,35 +26,35 @@ _MOST_NAMED = 5
 
 
 class Whose(Enum):
-    """Whose version of a file counts, if a server has its own beside that of its layers."""
+    """Whose copy of a file counts, if a server has its own besides that of its layers."""
 
     CONFIGURED = auto()
-    """Saferoom's, which it has written for the server."""
+    """Saferoom's, written for this server."""
     MANAGED = auto()
     """That of a version of an overlay."""
     SEED = auto()
-    """The server's own, though a version of an overlay has one."""
+    """The server's own, although a version of an overlay has one."""
     OWN = auto()
-    """The server's own: those of a folder kept by hand, or of the game, are no news to anybody."""
+    """The server's own, hiding one of a folder kept by hand or of the game: that is no news to anybody."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """An overlay of a server. `choices` are the files of which somebody has said whether they are seeds."""
+    """An overlay of a server. `choices` has the files for which somebody has decided whether they are seeds."""
 
     folder: Path
     is_version: bool
     choices: Mapping[str, bool]
 
     def find_whose(self, path: str) -> Whose:
-        """Return whose version of one of its files counts."""
+        """Return whose copy of one of its files counts."""
         if not self.is_version:
             return Whose.OWN
         return Whose.SEED if self.choices.get(path, is_seed_path(path)) else Whose.MANAGED
 
 
 class OverlayFiles:
-    """The overlays of a server, the topmost first. `ours` are paths that Saferoom itself takes care of."""
+    """The overlays of a server, topmost first. `ours` are paths that Saferoom itself takes care of."""
 
     def __init__(
         self, layout: HostLayout, overlays: Sequence[str], *, ours: Collection[str] = ()
@@ -63,7 +63,7 @@ class OverlayFiles:
         self._ours = ours
 
     def find_whose(self, path: str) -> Whose:
-        """Return whose version of a file counts."""
+        """Return whose copy of a file counts."""
         if path not in self._ours:
             for layer in self._layers:
                 if os.path.lexists(layer.folder / path):
@@ -73,7 +73,7 @@ class OverlayFiles:
     def uncover(self, upper_dir: Path, callbacks: Callbacks) -> list[str]:
         """Move aside what hides managed files; return the seeds that stay hidden. The server must not run.
 
-        A folder that the game has made counts for nothing but the files in it.
+        Of a folder that the game has made, only the files in it count.
         """
         hidden: dict[str, Whose] = {}
         with untrusted.open_folder(upper_dir, upper_dir.parent, opens_up=True) as upper:
@@ -105,7 +105,7 @@ class OverlayFiles:
         )
 
     def _is_same(self, here: int, name: str, path: str) -> bool:
-        """Whether something in a server's folder has the very bytes that its overlay has at `path`."""
+        """Whether something in a server's folder has exactly the bytes that its overlay has at `path`."""
         source = next(
             layer.folder / path for layer in self._layers if os.path.lexists(layer.folder / path)
         )
@@ -123,7 +123,7 @@ class OverlayFiles:
 
 
 def tell_of_kept(paths: Sequence[str], callbacks: Callbacks) -> None:
-    """Say which files of overlays a server does not use, because it has its own."""
+    """Report which files of overlays a server does not use, because it has its own."""
     if paths:
         more = len(paths) - _MOST_NAMED
         named = ", ".join(sorted(paths)[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
@@ -143,7 +143,7 @@ def _read_layer(layout: HostLayout, overlay: str) -> _Layer:
 
 
 def _find_hidden(own: int, folder: str, prefix: str) -> Iterator[str]:
-    """Yield the files of a version's folder that something in `own` hides: in their place, or in a folder's."""
+    """Yield the files of a version's folder that something in `own` hides, at their path or above it."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = f"{prefix}{entry.name}"

@@ -1,6 +1,6 @@
-"""Reads what MetaMod and SourceMod list as loaded: `meta list`, `sm exts list`, `sm plugins list`.
+"""Parses the lists of what MetaMod and SourceMod have loaded: `meta list`, `sm exts list`, `sm plugins list`.
 
-The forms are those of MetaMod:Source (metamod_console.cpp) and SourceMod (ExtensionSys.cpp, PluginSys.cpp):
+The formats are those of MetaMod:Source (metamod_console.cpp) and SourceMod (ExtensionSys.cpp, PluginSys.cpp):
 
     Listing 2 plugins:
       [01] SourceMod (1.12.0.7210) by AlliedModders LLC
@@ -17,8 +17,9 @@ The forms are those of MetaMod:Source (metamod_console.cpp) and SourceMod (Exten
     Errors:
     l4d2_skill_detect.smx (Skill Detect): Native "L4D2_IsTankInPlay" was not found
 
-A server may run code of strangers, who print what they like. Nothing here takes longer for it, or keeps more of
-it, than for a list of the usual size: what is too long is left out, and the list then counts as not whole.
+A server may run strangers' code, which may print anything. However much that is, this takes no longer and
+keeps no more than for a list of the usual size: what is too long is left out, and the list then counts as
+incomplete.
 """
 
 import re
@@ -26,14 +27,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MOST_CHARS = 256 * 1024
-"""Of an answer; 250 plugins take 25,000."""
+"""The most of an answer that is read; 250 plugins take 25,000."""
 
 MOST_ROWS = 2_000
 _MOST_LINES = 2 * MOST_ROWS + 100
-"""Each plugin may have a row and an error; engines print something else in between at times."""
+"""Each plugin may have a row and an error, and engines sometimes print other things in between."""
 
 _MOST_LINE_CHARS = 1_024
-"""SourceMod cuts a row at 255 bytes, and the sentence about an error at 255 more behind names of files."""
+"""SourceMod cuts a row at 255 bytes, and the sentence about an error 255 bytes after the file names."""
 
 _UNKNOWN = re.compile(r'Unknown command:? "?(?P<name>[^\s"]{1,64})"?')
 _META_HEAD = re.compile(r"Listing (?P<count>\d{1,6}) plugins?:")
@@ -63,7 +64,7 @@ _RUNNING = "running"
 
 @dataclass(frozen=True)
 class MetaPlugin:
-    """A row of `meta list`. `status` is empty of one that runs; `label` is how it calls itself, if it could."""
+    """A row of `meta list`. `status` is empty if the plugin runs; `label` is its own name, if it gave one."""
 
     number: int
     status: str = ""
@@ -72,7 +73,7 @@ class MetaPlugin:
 
 @dataclass(frozen=True)
 class ListedExtension:
-    """A row of `sm exts list`. Of one that does not run, `file` is its library and `text` says why."""
+    """A row of `sm exts list`. If the extension does not run, `file` is its library and `text` says why."""
 
     status: str
     file: str
@@ -81,7 +82,7 @@ class ListedExtension:
 
 @dataclass(frozen=True)
 class ListedPlugin:
-    """A row of `sm plugins list`. `label` is what stands behind number and status, perhaps cut at its end."""
+    """A row of `sm plugins list`. `label` is what follows number and status, perhaps cut off."""
 
     status: str
     label: str
@@ -92,7 +93,7 @@ class ListedPlugin:
 
 @dataclass(frozen=True)
 class PluginError:
-    """What SourceMod says of a plugin that does not run: its file below `plugins/`, its title, and why."""
+    """What SourceMod says about a plugin that does not run: its file below `plugins/`, its title, and why."""
 
     file: str
     title: str
@@ -101,7 +102,7 @@ class PluginError:
 
 @dataclass(frozen=True)
 class MetaList:
-    """What `meta list` says. `is_whole` is whether all rows came that it announced."""
+    """The content of `meta list`. `is_whole` says whether all announced rows arrived."""
 
     plugins: tuple[MetaPlugin, ...]
     is_whole: bool
@@ -109,7 +110,7 @@ class MetaList:
 
 @dataclass(frozen=True)
 class ExtensionList:
-    """What `sm exts list` says."""
+    """The content of `sm exts list`."""
 
     extensions: tuple[ListedExtension, ...]
     is_whole: bool
@@ -117,7 +118,7 @@ class ExtensionList:
 
 @dataclass(frozen=True)
 class PluginList:
-    """What `sm plugins list` says; it has an error for each plugin that is neither running nor disabled."""
+    """The content of `sm plugins list`, with an error for each plugin that is neither running nor disabled."""
 
     plugins: tuple[ListedPlugin, ...]
     errors: tuple[PluginError, ...]
@@ -125,13 +126,13 @@ class PluginList:
 
 
 def is_unknown_command(answer: str, command: str) -> bool:
-    """Whether the engine says that it has no such command."""
+    """Return whether the engine says that it has no such command."""
     match = _UNKNOWN.search(answer[:_MOST_LINE_CHARS])
     return match is not None and match["name"].lower() == command.lower()
 
 
 def parse_meta_list(answer: str) -> MetaList | None:
-    """Return what an answer to `meta list` says; None if it is none."""
+    """Return the content of an answer to `meta list`; None if it is not one."""
     lines = _lines(answer)
     count = _find_count(lines, _META_HEAD, _META_NONE)
     if count is None:
@@ -153,7 +154,7 @@ def parse_meta_file(answer: str) -> str:
 
 
 def parse_extension_list(answer: str) -> ExtensionList | None:
-    """Return what an answer to `sm exts list` says; None if it is none."""
+    """Return the content of an answer to `sm exts list`; None if it is not one."""
     lines = _lines(answer)
     count = _find_count(lines, _EXTENSIONS_HEAD, _EXTENSIONS_NONE)
     if count is None:
@@ -167,7 +168,7 @@ def parse_extension_list(answer: str) -> ExtensionList | None:
 
 
 def parse_plugin_list(answer: str) -> PluginList | None:
-    """Return what an answer to `sm plugins list` says; None if it is none."""
+    """Return the content of an answer to `sm plugins list`; None if it is not one."""
     lines = _lines(answer)
     count = _find_count(lines, _PLUGINS_HEAD, _PLUGINS_NONE)
     if count is None:
@@ -199,14 +200,14 @@ def parse_plugin_list(answer: str) -> PluginList | None:
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What `sm plugins info FILE` says of a plugin; `reason` is why it does not run, as far as that is said."""
+    """The content of `sm plugins info FILE`; `reason` is why the plugin does not run, if it says so."""
 
     is_running: bool
     reason: str = ""
 
 
 def parse_plugin_info(answer: str) -> PluginInfo | None:
-    """Return what an answer to `sm plugins info FILE` says; None if it does not tell."""
+    """Return the content of an answer to `sm plugins info FILE`; None if it does not say."""
     for line in _lines(answer):
         if _NOT_LOADED.fullmatch(line.text):
             return PluginInfo(is_running=False)
@@ -221,7 +222,7 @@ def parse_plugin_info(answer: str) -> PluginInfo | None:
 # --- Lines ----------------------------------------------------------------------------------------
 
 _CUT_BYTES = 250
-"""From so many bytes on a row may have been cut: SourceMod has room for 255, a letter has up to 4."""
+"""From this many bytes on a row may have been cut: SourceMod has room for 255, a letter has up to 4."""
 
 
 @dataclass(frozen=True)
@@ -231,14 +232,14 @@ class _Line:
 
 
 def _lines(answer: str) -> Iterator[_Line]:
-    """Yield the lines of an answer, without the blanks around them; those that are too long are left out."""
+    """Yield the lines of an answer, stripped of blanks; those that are too long are left out."""
     for line in answer[:MOST_CHARS].split("\n", _MOST_LINES)[:_MOST_LINES]:
         if len(line) <= _MOST_LINE_CHARS:
             yield _Line(line.strip(), len(line.rstrip("\r").encode()) >= _CUT_BYTES)
 
 
 def _find_count(lines: Iterator[_Line], head: re.Pattern[str], none: str) -> int | None:
-    """Go on to the line that begins a list, and return how many rows it announces; None without one."""
+    """Advance to the line that begins a list, and return how many rows it announces; None without one."""
     for line in lines:
         if line.text == none:
             return 0
@@ -248,5 +249,5 @@ def _find_count(lines: Iterator[_Line], head: re.Pattern[str], none: str) -> int
 
 
 def _plain(text: str) -> str:
-    """Return a text with single blanks for whatever separates words, and for what cannot be printed."""
+    """Return a text with a single blank for each run of separators and of unprintable characters."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())

@@ -19,8 +19,8 @@ Of `steamcmd`:
 | setting | default | meaning |
 | --- | --- | --- |
 | build_id | "19684021" | the build that Steam has; another one than the installed is an update |
-| files | 0 | at least so many files in the game; it has about 110 by itself |
-| lines | 0 | so many more progress lines |
+| files | 0 | the least number of files in the game; it has about 110 by itself |
+| lines | 0 | how many more progress lines there are |
 | seconds | 4 | how long a first download takes, at its one line after the other; 0 is at once |
 | buffered | false | hold the output back, as the real one does when it writes to a pipe |
 | guard | "" | how accounts are protected: `email` and `app` ask for a code, `confirmation` for one in the |
@@ -30,7 +30,7 @@ Of `steamcmd`:
 | | | one name: every run ends that way |
 | fail_times | always | with one name: how many runs end that way |
 
-Runs are counted in a file beside the control file; writing the control file anew starts from the first run.
+Runs are counted in a file beside the control file; writing the control file again starts from the first run.
 
 | steamcmd fail | what happens |
 | --- | --- |

@@ -91,7 +91,7 @@ def _split(line: str) -> list[str]:
 def _groups(words: Sequence[str]) -> Iterator[list[str]]:
     """Yield each option with its value, each command with its words, and each word that stands alone.
 
-    What begins with a dash or a plus is never a value, be it a negative number.
+    What begins with a dash or a plus is never a value, even if it is a negative number.
     """
     group: list[str] = []
     most = 0

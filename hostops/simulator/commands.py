@@ -33,10 +33,10 @@ SIMULATOR_HELP = (
     "sim_hang                       stop answering, as a server in an endless loop does",
 )
 FATAL_EXEC_DEPTH = 30
-"""So many cfg files that execute each other overflow the stack. Where the engine's ends is not known."""
+"""How many cfg files that execute each other overflow the stack. The engine's own limit is unknown."""
 
 OWN_PREFIX = "sim_"
-"""Of the commands that only the simulator has: they split their words at blanks alone."""
+"""Prefix of the commands that only the simulator has: they split their words at blanks alone."""
 
 
 class Commands:
@@ -265,7 +265,7 @@ class Commands:
         self.game.is_quitting = True
 
     def _restart(self, *_: object) -> None:
-        """End, so that whoever supervises it starts it again; nothing in the engine does."""
+        """End, and rely on a supervisor for the restart; nothing in the engine does that."""
         self.game.log.write('server_message: "restart"')
         self.game.is_quitting = True
 

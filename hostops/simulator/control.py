@@ -95,7 +95,7 @@ class Section:
         """Return how many runs called `name` this control file has seen before this one, and count it.
 
         The count is kept beside the control file, or, where that cannot be written to, in HOME: a server in
-        its box has only that. Writing the control file anew starts again at 0.
+        its box has only that. Writing the control file again resets the count.
         """
         if self.path is None:
             return 0

@@ -18,7 +18,7 @@ MAX_PLAYERS = 31
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file. A path that cannot be one, such as a name of 300 letters, is none."""
+    """Whether there is a file. A path that cannot be one, such as a name of 300 letters, counts as none."""
     try:
         return path.is_file()
     except OSError:
@@ -59,7 +59,7 @@ class Game:
         self._cvar_names = {name.lower(): name for name in self._cvars}
 
     def print(self, line: str) -> None:
-        """Print a line to the console, or to whoever sent the command that is being carried out."""
+        """Print a line to the console, or to the sender of the command that is being carried out."""
         self._print(line)
 
     def capture(self, act: Callable[[], None]) -> str:

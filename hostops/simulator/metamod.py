@@ -1,8 +1,8 @@
-"""What the simulated server has of MetaMod:Source: which of its plugins are loaded, and its command `meta`.
+"""The simulated server's MetaMod:Source: which of its plugins are loaded, and its command `meta`.
 
-The engine loads it if `addons/metamod.vdf` names it, and it has a part for each engine, of which this game's is
-`metamod.2.l4d2.so`. Its plugins are those of `addons/metamod/*.vdf` and of metaplugins.ini, which it loads by
-the dynamic loader: what that would refuse, this does too. No code of them is run.
+The engine loads it if `addons/metamod.vdf` names it. It has a part for each engine; the one for this game is
+`metamod.2.l4d2.so`. Its plugins are those of `addons/metamod/*.vdf` and of metaplugins.ini. MetaMod loads
+them with the dynamic loader: whatever that would refuse is refused here too. None of their code is run.
 """
 
 import re
@@ -15,11 +15,11 @@ from hostops.simulator.library_files import find_load_error
 
 VERSION = "1.12.0-dev+1219"
 MAX_ROW_BYTES = 255
-"""Its buffer for a row of `meta list`."""
+"""MetaMod's buffer for a row of `meta list`."""
 
 MAX_VDF_BYTES = 64 * 1024
 ENGINE = "2.l4d2"
-"""How libraries are named that are made for this game's engine: x.2.l4d2.so."""
+"""The suffix of libraries made for this game's engine: x.2.l4d2.so."""
 
 SOURCEMOD = "sourcemod"
 NAMES = {SOURCEMOD: "SourceMod (1.12.0.7210) by AlliedModders LLC"}
@@ -39,14 +39,14 @@ HELP = (
 
 @dataclass(frozen=True)
 class MetaPlugin:
-    """A plugin of MetaMod as it lists it: `status` is empty of one that runs."""
+    """A plugin as MetaMod lists it: `status` is empty if it runs."""
 
     file: Path
     status: str = ""
 
     @property
     def stem(self) -> str:
-        """Its name without what every library has: `sourcemod` of sourcemod_mm_i486.so."""
+        """Its name without the usual parts of a library's name: `sourcemod` for sourcemod_mm_i486.so."""
         return self.file.name.partition(".")[0].removesuffix("_i486").removesuffix("_mm").lower()
 
     @property
@@ -65,11 +65,11 @@ class MetaMod:
 
     @property
     def has_sourcemod(self) -> bool:
-        """Whether SourceMod, which is a plugin of it, runs."""
+        """Whether SourceMod runs, which is one of its plugins."""
         return any(one.stem == SOURCEMOD and not one.status for one in self._plugins)
 
     def load(self) -> None:
-        """Begin, if the game is told to by a .vdf, and load the plugins."""
+        """Start, if a .vdf tells the game to, and load the plugins."""
         game_dir = self._game.game_dir
         file = _read_file(game_dir / "addons/metamod.vdf")
         if not file:
@@ -78,7 +78,7 @@ class MetaMod:
         if find_load_error(library):
             self._game.print(f'Unable to load plugin "{file}"')
             return
-        # MetaMod's own loader: a part for each engine lies beside it.
+        # MetaMod's own loader: its part for each engine is beside it.
         if error := find_load_error(library.parent / f"metamod.{ENGINE}.so"):
             self._game.print(f"MMS: Fatal error: Detected engine 7 but could not load: {error}")
             return
@@ -137,7 +137,7 @@ class MetaMod:
             return
         self._game.print(f"Listing {count} plugin{'s' if count > 1 else ''}:")
         for number, one in enumerate(self._plugins, 1):
-            # Of one that is not loaded it has no name.
+            # A plugin that is not loaded has no name.
             row = f"  [{number:02}] <{one.status}>" if one.status else f"  [{number:02}] {one.name}"
             self._game.print(cut_row(row, MAX_ROW_BYTES))
 
@@ -157,12 +157,12 @@ class MetaMod:
 
 
 def cut_row(row: str, max_bytes: int) -> str:
-    """Return a row as a buffer of that size has it: cut wherever that falls."""
+    """Return a row as a buffer of that size has it, cut wherever that falls."""
     return row.encode("utf-8", "surrogateescape")[:max_bytes].decode("utf-8", "surrogateescape")
 
 
 def _load(path: Path) -> tuple[MetaPlugin, str]:
-    """Return what comes of loading a plugin, and its error."""
+    """Return the outcome of loading a plugin, and its error."""
     if path.suffix != ".so":
         return MetaPlugin(path, "NOFILE"), "File type not supported"
     if not path.is_file():
@@ -170,7 +170,7 @@ def _load(path: Path) -> tuple[MetaPlugin, str]:
     if error := find_load_error(path):
         return MetaPlugin(path, "ERROR"), error
     if _OTHER_ENGINE.search(path.stem):
-        # What it asks the engine for has another version there (SDK, GET_V_IFACE_CURRENT).
+        # It asks the engine for something of which this one has another version (SDK, GET_V_IFACE_CURRENT).
         return MetaPlugin(path, "FAILED"), "Could not find interface: VEngineServer023"
     plugin = MetaPlugin(path)
     is_loader = any(path.parent.glob(f"{plugin.stem}.2.*.so")) or plugin.stem == SOURCEMOD
@@ -180,7 +180,7 @@ def _load(path: Path) -> tuple[MetaPlugin, str]:
 
 
 def _find_library(game_dir: Path, file: str) -> Path:
-    """Return the library that a .vdf means: it is named without what Linux puts behind it."""
+    """Return the library that a .vdf means: it omits the suffix that Linux adds."""
     path = game_dir / file.replace("\\", "/")
     if path.suffix:
         return path

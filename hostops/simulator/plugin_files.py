@@ -1,7 +1,7 @@
 """Reads compiled plugins as SourcePawn loads them (its smx-v1-image.cpp), with its words for errors.
 
-A reader of its own, as everything of the simulator stands alone. No code of a plugin is run: what it does only
-then, such as registering natives or refusing to load, is not known here.
+It is a reader of its own, because the simulator shares no code with anything else. No code of a plugin is
+run, so what a plugin does only then, such as registering natives or refusing to load, is unknown here.
 """
 
 import struct
@@ -40,7 +40,7 @@ class NeededExtension:
 
 @dataclass(frozen=True)
 class NamedLibrary:
-    """A library of plugins that a plugin names: its own one if `file` is the plugin's."""
+    """A library of plugins that a plugin names: its own if `file` is the plugin's file."""
 
     name: str
     file: str
@@ -49,10 +49,10 @@ class NamedLibrary:
 
 @dataclass(frozen=True)
 class PluginFile:
-    """What a compiled plugin says.
+    """The content of a compiled plugin.
 
-    `info` is its title, description, author, version and address. `api` is the version of SourceMod's interface
-    that it was compiled for.
+    `info` is its title, description, author, version and address. `api` is the version of SourceMod's
+    interface that it was compiled for.
     """
 
     info: tuple[str, ...]
@@ -84,7 +84,7 @@ class PluginFile:
 
 
 def read_plugin_file(path: Path) -> PluginFile:
-    """Return what a compiled plugin says. Raises PluginFileError, and OSError."""
+    """Return the content of a compiled plugin. Raises PluginFileError, and OSError."""
     sections = _read_sections(path.read_bytes())
     names = sections.get(".names")
     if names is None:
@@ -209,7 +209,7 @@ def _text(data: bytes, at: int) -> str:
 
 
 class _Cells:
-    """The memory that a plugin begins with, in which its variables lie."""
+    """A plugin's initial memory, which contains its variables."""
 
     def __init__(self, memory: bytes) -> None:
         self._memory = memory

@@ -145,7 +145,7 @@ class Queries:
 
 
 def _challenge_for(address: tuple[str, int]) -> int:
-    # Python's hash of a text is keyed anew in every process: nobody else can tell what it will be.
+    # Python's hash of a text has a new key in every process: nobody else can tell what it will be.
     return hash(address) & 0x7FFFFFFF
 
 

@@ -1,6 +1,6 @@
-"""What the simulated server has of SourceMod's own plugins: its admins of the simple file, and their commands.
+"""The simulated server's SourceMod plugins: the admins in its simple file, and their commands.
 
-A command is there if the plugin that brings it runs; what is loaded is `sourcemod_content.py`'s. Nothing of the
+A command exists if the plugin that brings it runs; `sourcemod_content.py` decides what is loaded. None of the
 plugins' code is run.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hostops.simulator.sourcemod_content import SourceModContent
 
 MAX_LINE_BYTES = 254
-"""What its plugin reads of a line at a time; what is behind it is a line of its own."""
+"""How much its plugin reads of a line at a time; the rest counts as a line of its own."""
 
 NOBODY = "[SM] No matching client was found."
 SEVERAL = "[SM] More than one client matched the given pattern."
@@ -47,7 +47,7 @@ FLAG_NAMES = {
 
 
 class SourceMod:
-    """SourceMod in one game. `admins` has flags by account, as every notation of a Steam id comes to one."""
+    """SourceMod in one game. `admins` has flags by account, which all notations of a Steam id share."""
 
     def __init__(self, game: Game, missing_natives: frozenset[str] = frozenset()) -> None:
         self._game = game
@@ -56,10 +56,10 @@ class SourceMod:
         self._content: SourceModContent | None = None
         self.admins: dict[str, frozenset[str]] = {}
         self.commands: dict[str, Callable[[list[str], str], None]] = {}
-        """What MetaMod, SourceMod and the plugins that run have brought, by name."""
+        """What MetaMod, SourceMod and the running plugins have brought, by name."""
 
     def load(self) -> None:
-        """Begin, if MetaMod is there and it in turn, with the plugins that are, and read the admins."""
+        """Start, if MetaMod and SourceMod are installed, with the plugins that are, and read the admins."""
         if not is_file(self._dir / "addons/metamod.vdf"):
             return
         from hostops.simulator.metamod import MetaMod  # only a server that has it pays for it
@@ -108,7 +108,7 @@ class SourceMod:
         )
 
     def _find(self, target: str) -> list[Player]:
-        """Return the people that a target means: `#` and a user id or Steam id, or a part of a name."""
+        """Return the people that a target means: `#` and a user id or Steam id, or part of a name."""
         people = [player for player in self._game.players if not player.is_bot]
         if target.startswith("#"):
             return [one for one in people if target[1:] in (str(one.user_id), one.steam_id)]
@@ -161,7 +161,7 @@ def _without_comment(line: str) -> str:
 
 
 def _to_account(identity: str) -> str:
-    """Return a Steam id without its universe, as SourceMod compares them; empty if it is none."""
+    """Return a Steam id without its universe, as SourceMod compares them; empty if it is not one."""
     if identity.startswith("STEAM_"):
         return identity.partition(":")[2]
     if identity.startswith("[U:1:") and identity.endswith("]") and identity[5:-1].isdigit():

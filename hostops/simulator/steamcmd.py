@@ -333,7 +333,7 @@ class Session:
         return attempt
 
     def _ask(self, prompt: str) -> str:
-        """Read a line from whoever types; empty if nobody can."""
+        """Read a line that somebody types; empty if nobody can."""
         print(prompt, end="", flush=True)
         return sys.stdin.readline().strip()
 

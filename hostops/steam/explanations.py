@@ -190,7 +190,7 @@ EXPLANATIONS = (
     Explanation(
         r"\bSegmentation fault\b",
         "SteamCMD crashed (segmentation fault): install again. If it goes on crashing, its own files may be "
-        "damaged: remove SteamCMD's folder, so that it is fetched anew.",
+        "damaged: remove SteamCMD's folder, so that it is fetched again.",
         exit_codes=(139, -11),
         is_transient=True,
     ),
@@ -210,7 +210,7 @@ EXPLANATIONS = (
     Explanation(
         r"(?!)",
         "SteamCMD updates itself again and again, and never comes to the game: its own files may be damaged, "
-        "or may not be written to. Remove SteamCMD's folder, so that it is fetched anew, then install again.",
+        "or may not be written to. Remove SteamCMD's folder, so that it is fetched again, then install again.",
         exit_codes=(EXIT_UPDATED_ITSELF,),
     ),
     Explanation(r"(?!)", "SteamCMD could not install the game: install again.", exit_codes=(8,)),

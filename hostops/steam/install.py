@@ -168,7 +168,7 @@ def _open_staging(
         if staging.check_overlaid(layout, overlaid) and (can_overlay or overlaid.finished_build):
             callbacks.say(f"Going on with the update of build {overlaid.base}.")
             return overlaid
-        callbacks.say("The update that was interrupted cannot be gone on with: starting anew.")
+        callbacks.say("The interrupted update cannot be resumed: starting over.")
         staging.discard(layout)
     if not layout.staging_dir.is_dir():
         seed = releases.latest(layout)

@@ -119,7 +119,7 @@ class OverlaidRelease:
         return above if above.is_file() else None
 
     def mark_finished(self, build_id: str) -> None:
-        """Record that the upper layer is complete and must not change any more."""
+        """Record that the upper layer is complete and must not change from now on."""
         # SteamCMD's files have to be on disk before this record is.
         os.sync()
         write_atomically(self._finished_path, f"{build_id}\n")

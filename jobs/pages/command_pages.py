@@ -72,9 +72,9 @@ def ask(
 ) -> HttpResponse:
     """Ask whether to send a command that affects players; a program gets the question as JSON.
 
-    The answer is posted to `action` with `fields`; by default, the command itself is posted again. Who cancels
-    goes to `back_to`, by default the console. `what` is the chapter that the command changes to, in words, if
-    a person chose that instead of typing the command.
+    The answer is posted to `action` with `fields`; by default, the command itself is posted again. Cancelling
+    leads to `back_to`, by default the console. `what` is the chapter that the command changes to, in words,
+    if a person chose that instead of typing the command.
     """
     status = HTTPStatus.CONFLICT
     if wants_json(request):

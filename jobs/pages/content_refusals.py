@@ -1,4 +1,4 @@
-"""Says that a server is not started, as its overlays do not work as they are: with what cures that."""
+"""Says that a server is not started because its overlays do not work together, and offers cures."""
 
 from http import HTTPStatus
 
@@ -14,19 +14,19 @@ from servers.store import Conflicts, Fault, Lack
 
 ACCEPT_FIELD = "despite_conflicts"
 REPEATED_FIELDS = ("when", "hours", "people")
-"""What the form said that was refused: the one that accepts the conflicts says it again."""
+"""Fields of the refused form, repeated by the form that accepts the conflicts."""
 REPEATED_CHARS = 20
 
 
 def accepts_conflicts(request: HttpRequest, server: Server) -> bool:
-    """Return whether a form wants a server started all the same, of who may decide that."""
+    """Return whether a form asks for the start in spite of conflicts, and the user may decide that."""
     return ACCEPT_FIELD in request.POST and may(request.user, Verb.CONFIGURE, server)
 
 
 def show_conflicts(
     request: SignedInRequest, refusal: queue.ContentRefused, back_to: str
 ) -> HttpResponse:
-    """Show the conflicts that refused a start, with their cures for who may change the blueprint."""
+    """Show the conflicts that refused a start, with their cures for people who may change the blueprint."""
     server = refusal.server
     may_cure = may(request.user, Verb.CHANGE_BLUEPRINT, server.blueprint)
     faults = [one for one in refusal.problems if isinstance(one, Fault)]

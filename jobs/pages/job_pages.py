@@ -114,7 +114,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
 
 
 def find_remedy_of(user: User, job: Job) -> Remedy | None:
-    """Return what `user` may change so that the failed `job` can succeed; None if another try may."""
+    """Return what `user` may change so that the failed `job` can succeed; None if another try may succeed."""
     if (
         job.state != JobState.FAILED
         or job.server is None
@@ -125,7 +125,7 @@ def find_remedy_of(user: User, job: Job) -> Remedy | None:
 
 
 def find_way_back_of(user: User, job: Job) -> Run | None:
-    """Return the run that `user` may repeat because `job` failed to start its server; None if there is none."""
+    """Return the run that `user` may repeat after `job` failed to start its server; None if there is none."""
     has_failed = job.operation in STARTS and job.state == JobState.FAILED
     server = job.server
     if not has_failed or server is None or server.is_up or not may(user, job.verb, job):

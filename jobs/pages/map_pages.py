@@ -35,7 +35,7 @@ from servers.permissions import Verb
 from servers.refusals import refuse
 
 LONGEST_CHOICE = 400
-"""In characters; what a page repeats of a campaign's or a chapter's key that is none."""
+"""How many characters a page repeats of an invalid key of a campaign or a chapter."""
 
 GONE = gettext_lazy("That chapter does not exist, or no longer does. Choose one from the list.")
 

@@ -83,7 +83,7 @@ def players_say(request: SignedInRequest, name: str) -> HttpResponse:
 def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -> HttpResponse:
     """Send the command that `make_command` returns to a server, and redirect to its players.
 
-    Their page says what comes of it.
+    Their page shows the outcome.
     """
     server = get_server(request.user, name, Verb.COMMAND)
     page = reverse("jobs:players", args=[name])

@@ -190,7 +190,7 @@ def is_news(strip: Strip, dismissed: Iterable[int], up_since: datetime | None) -
     """Return whether a strip is still worth its place: a job that is not over, or whose end is news.
 
     The end of a failed job is news until somebody has read it, or the server has been started since. A start
-    that succeeded is none once the server has crashed.
+    that succeeded is no news once the server has crashed.
     """
     job = strip.job
     if job.is_active or job.finished_at is None:

@@ -1,7 +1,7 @@
-"""The pages of a server's starts: which there were, and in what two of them differ, or those of two servers.
+"""The pages of a server's starts: a list, and comparisons of two of them, or of two servers.
 
-Who may see a server sees when it was started and which parts had changed. What these parts say is for those who
-may configure it, as the config is; of two servers, for those who may configure both.
+Everybody who may see a server sees when it was started and which parts had changed. What is in those parts is
+for people who may configure the server, as its config is; for two servers, who may configure both.
 """
 
 import re
@@ -24,7 +24,7 @@ OTHERS_SHOWN = 500
 @require_safe
 @sign_in_required
 def server_starts(request: SignedInRequest, name: str) -> HttpResponse:
-    """List the starts of a server that are stored, with what changed from one to the next."""
+    """List the recorded starts of a server, with what changed from one to the next."""
     server = get_server_or_404(request.user, name)
     head = describe_head(request, server, "starts")
     starts = list_starts(server)
@@ -46,7 +46,7 @@ def server_starts(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def server_starts_compare(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show in what two starts of a server differ, `from` and `to`, or its last one and that of `with`."""
+    """Show how two starts of a server differ, `from` and `to`, or its last one and that of `with`."""
     server = get_server(request.user, name, Verb.CONFIGURE)
     other = server
     if "with" in request.GET:
@@ -69,7 +69,7 @@ def server_starts_compare(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def find_last(server: Server) -> Run | None:
-    """Return the last start of a server of which it is known what it was started with."""
+    """Return the last start of a server for which it is known what it was started with."""
     return server.runs.exclude(digest_key="").first()
 
 

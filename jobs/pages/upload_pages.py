@@ -1,4 +1,4 @@
-"""The page on which files are uploaded to an overlay, and what it posts. Bytes come by `l4d2site.uploads`."""
+"""The page on which files are uploaded to an overlay, and what it posts. `l4d2site.uploads` takes the bytes."""
 
 import os
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ MISSING_SHOWN = 10
 
 @dataclass(frozen=True)
 class MissingPart:
-    """A file of an upload that is not complete, and how many of its bytes are there."""
+    """An incomplete file of an upload, and how many of its bytes have arrived."""
 
     path: str
     arrived: int
@@ -47,7 +47,7 @@ class MissingPart:
 
 @dataclass(frozen=True)
 class UploadRow:
-    """One upload as its overlay's page tells it: `job` is the newest that makes a version of it."""
+    """An upload as its overlay's page shows it: `job` is the newest one that makes a version of it."""
 
     upload: Upload
     arrived: int
@@ -61,7 +61,7 @@ class UploadRow:
 
 
 def get_upload(user: User, name: str, pk: int) -> Upload:
-    """Return an upload to the overlay: 404 for who may not know of it, 403 for who may not upload to it."""
+    """Return an upload to the overlay: 404 if the user may not know of it, 403 if they may not upload to it."""
     overlay = get_overlay(user, name, Verb.CHANGE_OVERLAY)
     upload = overlay.uploads.select_related("by", "version").filter(pk=pk).first()
     if upload is None:
@@ -109,7 +109,7 @@ def uploads(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def take_files(upload: Upload, files: "list[UploadedFile[Any]]") -> None:
-    """Take files that came with a form. The upload is discarded if one of them is refused."""
+    """Take the files that came with a form. The upload is discarded if one of them is refused."""
     try:
         for file in files:
             part = store.add_part(upload, file.name or "", file.size or 0)
@@ -135,7 +135,7 @@ def take_files(upload: Upload, files: "list[UploadedFile[Any]]") -> None:
 @require_safe
 @sign_in_required
 def upload_detail(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Tell a script what has arrived of an upload, so that it sends the rest; show people the whole page."""
+    """Tell a script what has arrived of an upload, so that it sends the rest; show people the page."""
     upload = get_upload(request.user, name, pk)
     if not wants_json(request):
         return see_other(reverse("jobs:uploads", args=[name]))
@@ -145,7 +145,7 @@ def upload_detail(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def upload_finish(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Request that a version is made from what has arrived."""
+    """Request a version of what has arrived."""
     upload = get_upload(request.user, name, pk)
     page = reverse("jobs:uploads", args=[name])
     try:
@@ -160,7 +160,7 @@ def upload_finish(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def upload_discard(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Remove an upload with all that has arrived of it."""
+    """Discard an upload and everything that has arrived of it."""
     page = reverse("jobs:uploads", args=[name])
     try:
         store.discard(get_upload(request.user, name, pk))
@@ -172,7 +172,7 @@ def upload_discard(request: SignedInRequest, name: str, pk: int) -> HttpResponse
 
 
 def describe_upload(upload: Upload) -> dict[str, Any]:
-    """Return what a script has to know about an upload; addresses of parts are those of the door."""
+    """Return what a script needs to know about an upload; the addresses of parts lead to `l4d2site.uploads`."""
     name, door = upload.overlay.name, f"/uploads/{upload.pk}/"
     return {
         "id": upload.pk,
@@ -194,7 +194,7 @@ def describe_upload(upload: Upload) -> dict[str, Any]:
 
 
 def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the context of the page."""
     rows = read_rows(request.user, overlay)
     done = overlay.uploads.filter(
         state=UploadState.DONE, finished_at__gt=timezone.now() - DONE_SHOWN_FOR
@@ -217,7 +217,7 @@ def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
 
 
 def read_rows(user: User, overlay: Overlay) -> list[UploadRow]:
-    """Return the state of each upload that is not done. As many queries for many as for one."""
+    """Return the state of each upload that is not done. The number of queries does not depend on theirs."""
     uploads = list(overlay.uploads.open().select_related("by").prefetch_related("parts"))
     jobs = Job.objects.filter(upload__in=uploads).select_related("host").order_by("id")
     newest = {job.upload_id: job for job in jobs}
@@ -252,7 +252,7 @@ def describe_row(user: User, upload: Upload, newest_job: Job | None) -> UploadRo
 
 
 def find_obstacle() -> str:
-    """Return why an upload would not become a version soon, in a sentence; empty if it would."""
+    """Return why an upload could not soon become a version, in a sentence; empty if it could."""
     host = Host.local()
     if Worker.objects.alive().filter(host=host).exists():
         return ""
@@ -263,7 +263,7 @@ def find_obstacle() -> str:
 
 
 def describe_limits(overlay: Overlay, user: User) -> str:
-    """Return how much the overlay's owner has, and may have, in a sentence; empty for no limit."""
+    """Return how much the overlay's owner uses, and may use, in a sentence; empty if there is no limit."""
     owner = overlay.owner or user
     most = most_content_bytes(owner)
     if most is None:

@@ -77,7 +77,7 @@ def said_by(request: HttpRequest | None, user: User) -> str:
 
 
 def name_actor(request: HttpRequest | None) -> str:
-    """Return who did it, also if they did it to themselves: nobody may be in doubt about rights."""
+    """Return who did it, even if they did it to themselves: who changed rights must always be clear."""
     if request is None:
         return "by a command"
     if not request.user.is_authenticated:

@@ -82,7 +82,7 @@ def people(request: SignedInRequest) -> HttpResponse:
                 invitation,
                 make_link(request, invitation.get_absolute_url()) if invitation.is_backed else "",
             )
-            # Prefetched, as those of one maker then share what was read of that person's permissions.
+            # Prefetched, so that invitations of one maker share what is read about that person's permissions.
             for invitation in Invitation.objects.open()
             .filter(server=None)
             .prefetch_related("made_by")

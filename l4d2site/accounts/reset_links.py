@@ -54,10 +54,10 @@ def _tokens_of(maker: str) -> PasswordResetTokenGenerator:
 
 
 def _is_backed_by_record(user: User, token: str) -> bool:
-    """Return whether a link from before links named their makers is valid, by what the record says of it.
+    """Return whether a link from a version whose links did not name their makers is valid, by the record.
 
-    One that was mailed is in no record: asking for another one is quick. Links live for three days, so the
-    release after the next one needs this no more.
+    The record has no mailed links: asking for another one is quick. Links live for three days, so the release
+    after the next one can do without this.
     """
     if not default_token_generator.check_token(user, token):
         return False

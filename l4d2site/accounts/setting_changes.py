@@ -164,7 +164,7 @@ def record_deferred(instance: DeferredAction, raw: bool, **_kwargs: Any) -> None
 
 @receiver(post_delete, sender=DeferredAction)
 def record_deferred_no_more(instance: DeferredAction, origin: Any, **_kwargs: Any) -> None:
-    """Record that somebody does not want that any longer; dismissing the note of its end is no change."""
+    """Record that somebody no longer wants that; dismissing the note about its end is no change."""
     person = find_person()
     is_chosen = isinstance(origin, QuerySet) and origin.model is DeferredAction
     if person is not None and is_chosen and instance.ended_at is None:

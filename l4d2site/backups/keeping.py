@@ -20,7 +20,7 @@ LATE = timedelta(days=2)
 
 @dataclass(frozen=True)
 class LastBackup:
-    """The outcome of the last backup, for whoever maintains the panel."""
+    """The outcome of the last backup, for the panel's operators."""
 
     finished_at: str
     """As ISO 8601."""

@@ -20,7 +20,7 @@ from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 from servers.store import get_store
 
 FAULTS = (ArchiveError, DumpError, PassphraseError, OSError)
-"""The errors of a failed backup; their texts are for whoever maintains the panel."""
+"""The errors of a failed backup; their texts are for the panel's operators."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ RETRY_SECONDS = 10
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """`BODY_MAX_BYTES`, `BODIES_MAX_BYTES`, `BODY_IDLE_SECONDS` and `BODY_SECONDS`: see the README."""
+    """`BODY_MAX_BYTES`, `BODIES_MAX_BYTES`, `BODY_IDLE_SECONDS` and `BODY_SECONDS`: see docs/settings.md."""
 
     most_bytes: int
     most_bytes_held: int

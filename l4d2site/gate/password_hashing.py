@@ -26,7 +26,7 @@ RETRY_SECONDS = 3
 
 
 class TooManyHashesError(Exception):
-    """So many passwords are waiting to be hashed that another one would wait too long."""
+    """Too many passwords are waiting to be hashed: another one would wait too long."""
 
 
 class HashThreads:

@@ -1,6 +1,6 @@
 """Who sends a request about an upload, and what it is about: all reads and writes in the database.
 
-There is one database step per request. The steps run in a thread of the upload application, and each gives
+There is one database step per request. The steps run in a thread of the upload door, and each gives
 its connection back.
 """
 

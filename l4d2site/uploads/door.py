@@ -1,7 +1,7 @@
-"""The ASGI application for `/uploads/`: tus 1.0 for those who bring files to overlays, and nothing else.
+"""The ASGI application for `/uploads/`: tus 1.0 for people who upload files to overlays, and nothing else.
 
     OPTIONS  /uploads/<upload>/            what it can do
-    POST     /uploads/<upload>/            makes a part, and takes its bytes if they come along
+    POST     /uploads/<upload>/            makes a part, and takes its bytes if they are sent along
     HEAD     /uploads/<upload>/<token>     how much of a part has arrived
     PATCH    /uploads/<upload>/<token>     takes more of it
     DELETE   /uploads/<upload>/<token>     removes it
@@ -150,7 +150,7 @@ class UploadDoor:
         return HTTPStatus.NO_CONTENT, {}
 
     async def _write(self, found: Found, offset: int, receive: Receive | None) -> int:
-        """Write a body at the end of a part, and note it if that is all of it; return where it ends now."""
+        """Write a body at the end of a part, and record a part that is complete. Return where it now ends."""
         part = found.part
         with self._places.taken(found.user_id):
             writer = PartWriter(part)

@@ -21,7 +21,7 @@ MAX_DIGITS = 18
 
 
 class TusRefusedError(RefusedError):
-    """A request that the upload application refuses, in tus's terms: the answer names the version."""
+    """A request that the upload door refuses, in tus's terms: the answer names the version."""
 
     def __init__(
         self,

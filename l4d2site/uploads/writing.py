@@ -101,7 +101,7 @@ class PartWriter:
         self.offset = 0
 
     def open_at(self, offset: int) -> None:
-        """Open the file to go on at `offset`. Raises `RefusedError` if it ends elsewhere, or another writes."""
+        """Open the file to continue at `offset`. Raises `RefusedError` if it ends elsewhere, or is in use."""
         try:
             self._descriptor = store.open_file(self._part)
         except FileNotFoundError:  # It was removed or replaced since its row was read.

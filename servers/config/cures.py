@@ -1,4 +1,4 @@
-"""What can be done about conflicts of a blueprint's overlays, each with one button, and the doing of it."""
+"""The ways to resolve conflicts between a blueprint's overlays, each as one button, and what each one does."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,16 +29,16 @@ from servers.store import (
 CANDIDATES = 200
 PROVIDERS_OFFERED = 3
 REMOVABLE = (Kind.L4DTOOLZ, Kind.TICKRATE)
-"""What consists of a few files, which can be taken out of an overlay."""
+"""Faults that consist of a few files, which can be removed from an overlay."""
 
 
 class CureError(ValidationError):
-    """A cure that is none any more, or that this person may not choose. The text says why."""
+    """A cure that no longer exists, or that this person may not choose. The text says why."""
 
 
 @dataclass(frozen=True)
 class Cure:
-    """One way out: what its button says, and what that sends.
+    """One way to resolve a conflict: what its button says, and what it sends.
 
     `add 7`, `out 7`, `above 7 3` or `strip 7 l4dtoolz`; the numbers are ids of overlays.
     """
@@ -49,7 +49,7 @@ class Cure:
 
 @dataclass(frozen=True)
 class Problem:
-    """A conflict with the ways out of it. `paths` are files that it is about, the first of them."""
+    """A conflict with its cures. `paths` are the first of the files that it is about."""
 
     sentence: str
     cures: Sequence[Cure] = ()
@@ -59,7 +59,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Provided:
-    """Something that a version needs of others: which of its plugins do, and the overlays that have it."""
+    """Something that a version needs from others: which of its plugins need it, and which overlays have it."""
 
     need: Need
     users: Sequence[str]
@@ -76,7 +76,7 @@ class _Candidate:
 def propose_cures(user: User, blueprint: Blueprint, conflicts: Conflicts) -> list[Problem]:
     """Return the conflicts of a blueprint that `user` may change, each with its cures.
 
-    About four queries, and the manifests of overlays that may have what is missing.
+    Costs about four queries, and reading the manifests of overlays that may have what is missing.
     """
     overlays = {overlay.name: overlay for overlay in blueprint.ordered_overlays()}
     pins = blueprint.read_pins()
@@ -102,7 +102,7 @@ def propose_cures(user: User, blueprint: Blueprint, conflicts: Conflicts) -> lis
 
 
 def find_providers(user: User, version: OverlayVersion) -> list[Provided]:
-    """Return what a version needs of others, with the overlays that `user` may use and that have it.
+    """Return what a version needs from others, with the overlays that `user` may use and that have it.
 
     Raises `BlobError` if the store has lost the version's manifest.
     """
@@ -115,7 +115,7 @@ def find_providers(user: User, version: OverlayVersion) -> list[Provided]:
 
 
 def find_overlays_with(user: User, need: Need, present: Iterable[str]) -> list[Overlay]:
-    """Return the overlays that `user` may use and that have what is needed, but for those in `present`."""
+    """Return the overlays that `user` may use and that have what is needed, except those in `present`."""
     return _find_those_with(need, _read_candidates(user, present))
 
 
@@ -127,7 +127,7 @@ def _find_those_with(need: Need, candidates: Iterable[_Candidate]) -> list[Overl
 
 def _cure_fault(fault: Fault, overlays: Mapping[str, Overlay], own: set[str]) -> list[Cure]:
     cures = []
-    # One that an admin has given another name since is called by its old one in what was made of it.
+    # An overlay that an admin has renamed keeps its old name in the versions made of it.
     for name in filter(overlays.__contains__, fault.overlays):
         overlay = overlays[name]
         if name in own and fault.kind in REMOVABLE:
@@ -165,7 +165,7 @@ def _cure_shared(shared: SharedFiles, overlays: Mapping[str, Overlay]) -> list[C
 
 
 def _read_candidates(user: User, present: Iterable[str]) -> list[_Candidate]:
-    """Return the overlays that may have what is missing: code, all of it."""
+    """Return the overlays that may have what is missing: only those with code."""
     usable = Overlay.objects.usable_by(user).filter(latest__has_native_code=True)
     usable = usable.exclude(name__in=list(present))
     overlays = usable.with_summaries().select_related("latest")
@@ -179,12 +179,12 @@ def _read_candidates(user: User, present: Iterable[str]) -> list[_Candidate]:
         try:
             found.append(_Candidate(overlay, version, read_traits(version)))
         except BlobError:
-            continue  # Its page says that the store has lost it: it cures nothing.
+            continue  # The store has lost it, as its own page says: it cures nothing.
     return found
 
 
 def apply_cure(user: User, blueprint: Blueprint, wish: str) -> str:
-    """Do what a cure's button wishes, to a blueprint that `user` may change; return a sentence on that.
+    """Do what a cure's button asks, to a blueprint that `user` may change; return a sentence about the result.
 
     Raises `CureError`, and `VersionRefusedError` if no version can be made of an overlay.
     """
@@ -192,7 +192,7 @@ def apply_cure(user: User, blueprint: Blueprint, wish: str) -> str:
     if way == "strip" and len(rest) == 2:
         return _strip(user, blueprint, *rest)
     with transaction.atomic():
-        # Two clicks come one after the other, and the second finds what the first has done.
+        # Two clicks take turns: the second one sees what the first one has done.
         this = Blueprint.objects.select_for_update(no_key=True).filter(pk=blueprint.pk)
         if this.first() is None:
             raise CureError(_("The blueprint was removed meanwhile."))
@@ -222,12 +222,12 @@ def _find_usable(user: User, pk: str) -> Overlay:
         else None
     )
     if found is None:
-        raise CureError(_("You may not use that overlay, or there is none any more."))
+        raise CureError(_("You may not use that overlay, or it no longer exists."))
     return found
 
 
 def _lift(order: list[Overlay], overlay: Overlay, other_pk: str) -> str:
-    """Move an overlay directly above another one that lies above it."""
+    """Move an overlay directly above another one that is above it now."""
     places = [place for place, one in enumerate(order) if str(one.pk) == other_pk]
     if not places or places[0] >= order.index(overlay):
         raise CureError(
@@ -241,7 +241,7 @@ def _lift(order: list[Overlay], overlay: Overlay, other_pk: str) -> str:
 
 
 def _strip(user: User, blueprint: Blueprint, overlay_pk: str, what: str) -> str:
-    """Take the files of a fault out of one overlay, as a version of that."""
+    """Remove the files of a fault from one overlay, as a version of it."""
     here = [one for one in blueprint.ordered_overlays() if str(one.pk) == overlay_pk]
     if not here:
         raise CureError(_("That overlay is not used here any more. Nothing was changed."))

@@ -33,7 +33,8 @@ def find_sourcemod_note(
 ) -> SourceModNote | None:
     """Return what to say before somebody is made an admin; None if the server is known to have SourceMod.
 
-    `known` is what its host has reported of its admins. Costs a query, and the manifests of overlays.
+    `known` is what its host has reported about its admins. Costs a query, and reading the manifests of
+    overlays.
     """
     if known is not None and known.state in READ_STATES:
         return None
@@ -78,7 +79,7 @@ def _say(
             "files of %(names)s are known here."
         ) % {"names": ", ".join(unseen)}
     elif known is not None and known.state == AdminsState.NO_SOURCEMOD:
-        sentence = ""  # The host has said so above.
+        sentence = ""  # The host has already said so.
     elif known is not None and known.state == AdminsState.NOT_LOADED:
         sentence = _("No overlay of this server contains SourceMod.")
     else:

@@ -1,4 +1,4 @@
-"""What certainly does not work in what a server is about to be started with, by the files of its overlays."""
+"""Finds conflicts that certainly keep a server from working as it is about to be started."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,11 @@ from servers.store import Fault, Lack, find_conflicts
 
 
 def find_certain_conflicts(server: Server) -> Sequence[Fault | Lack]:
-    """Return the conflicts for which a server is not started unless somebody wants it all the same.
+    """Return the conflicts that keep a server from being started, unless somebody wants it all the same.
 
-    What its last run came up with is not among them, even if a version is another one by now: only what is new,
-    and what its host would refuse. Two queries, or four, and the manifests that are not in memory yet.
+    Conflicts that its last run already started with are left out, even if a version has changed since: only
+    new ones count, and those for which its host would refuse the start. Costs two to four queries, and
+    reading the manifests that are not in memory yet.
     """
     places = BlueprintOverlay.objects.filter(blueprint=server.blueprint_id)
     references = tuple(reference for reference in refer(places) if reference is not None)
@@ -30,7 +31,7 @@ def find_certain_conflicts(server: Server) -> Sequence[Fault | Lack]:
 
 
 def _identify(conflict: Fault | Lack) -> object:
-    """Return what makes two conflicts the same one, whatever their sentences name."""
+    """Return what identifies a conflict, whatever its sentences name."""
     if isinstance(conflict, Lack):
         return conflict.need, conflict.overlay, frozenset(conflict.users)
     return conflict.kind, frozenset(conflict.overlays)

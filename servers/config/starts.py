@@ -1,4 +1,4 @@
-"""The starts of servers that are stored: in what two of them differ, and what keeps one from being repeated."""
+"""The recorded starts of servers: how two of them differ, and what keeps one from being repeated."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from servers.permissions import Person
 class Start:
     """A start of a server as its page lists it.
 
-    `before` is the one before it that is known, and `parts` what changed from that; `gaps` are sentences on why
-    it cannot be repeated.
+    `before` is the last known start before it, and `parts` is what has changed since that one; `gaps` are
+    sentences saying why it cannot be repeated.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class Start:
 
 
 def list_starts(server: Server) -> list[Start]:
-    """Return the starts of a server that are stored, the newest first. Four queries, however many they are."""
+    """Return the recorded starts of a server, newest first. Four queries, however many there are."""
     runs = list(server.runs.all())
     gaps = find_gaps(server, runs)
     starts = []
@@ -50,10 +50,11 @@ def list_starts(server: Server) -> list[Start]:
 
 
 def find_differences(before: Run, after: Run) -> tuple[RunPart, ...]:
-    """Return in what two runs differ; nothing if what one of them was started with is not known.
+    """Return how two runs differ; nothing if it is unknown what one of them was started with.
 
-    What their texts hide is compared by digests where both were made with one key. The passwords of two servers
-    always differ, and so may the times of their hosts' files: those are only compared of one server.
+    What their texts hide is compared by digests, if both were made with the same key. The passwords of two
+    servers always differ, and so may the times of their hosts' files: these are only compared for runs of one
+    server.
     """
     if not (before.is_known and after.is_known):
         return ()
@@ -83,22 +84,22 @@ def find_differences(before: Run, after: Run) -> tuple[RunPart, ...]:
 
 
 def find_changed_files(before: Run, after: Run) -> list[str]:
-    """Return the overlays kept by hand whose files were others at the later start."""
+    """Return the overlays kept by hand whose files had changed by the later start."""
     then = {name: fingerprint for name, fingerprint in before.overlays if fingerprint}
     return [name for name, now in after.overlays if now and name in then and then[name] != now]
 
 
 def compare_runs(before: Run, after: Run, reader: Person | None = None) -> list[Change]:
-    """Return in what two runs differ, in words and as lines of diffs, without passwords.
+    """Return how two runs differ, in words and as lines of diffs, without passwords.
 
-    With the lines of files of overlays that `reader` may use, if these are few.
+    Includes changed lines in files of overlays that `reader` may use, if there are few.
     """
     parts = find_differences(before, after)
     return [describe_difference(part, before, after, reader) for part in parts]
 
 
 def describe_difference(part: RunPart, before: Run, after: Run, reader: Person | None) -> Change:
-    """Return what differs in one part of two runs."""
+    """Return the difference in one part of two runs."""
     setups = ShownSetup.of_run(before), ShownSetup.of_run(after)
     shown = describe_shown(part, *setups, reader)
     if shown is not None:
@@ -118,10 +119,10 @@ def describe_difference(part: RunPart, before: Run, after: Run, reader: Person |
 
 
 def find_gaps(server: Server, runs: Iterable[Run]) -> Mapping[int, list[str]]:
-    """Return what keeps a server from being started as it was in each of these runs: sentences, by their ids.
+    """Return what keeps a server from being started as in each of these runs: sentences, by the runs' ids.
 
-    A folder of a host counts only while an overlay of its name is marked as one, because the person who starts
-    the server may not name folders. Three queries, however many runs there are.
+    A folder of a host counts only while an overlay of that name is marked as one, because the person who
+    starts the server may not have the right to name folders. Three queries, however many runs there are.
     """
     runs = list(runs)
     references = {one for run in runs for one in run.overlay_references}

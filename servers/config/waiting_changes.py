@@ -1,6 +1,7 @@
-"""What waits for the restart of running servers: in what they would start differently from how they run.
+"""What waits for the restart of running servers: how a start now would differ from how they run.
 
-A server that was started before this was recorded, or by hand, is only known to run from another build.
+If a server was started before runs were recorded, or by hand, all that is known is whether it runs another
+build.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,15 +40,15 @@ from servers.store import (
 PATHS_SHOWN = 10
 LINES_SHOWN = 500
 MAX_FILES_COMPARED = 50_000
-"""So many files are looked at for one page: about a quarter of a second."""
+"""The most files compared for one page: about a quarter of a second."""
 
 TEXTS = ("arguments", "config", "sealed", "loaded")
-"""The columns of a run that only a page about one server reads."""
+"""The columns of a run that only pages about a single server read."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One part that differs: lines of a diff, each marked with `+`, `-` or a blank, or a sentence."""
+    """A part that differs: lines of a diff, each marked with `+`, `-` or a blank, or a sentence."""
 
     part: RunPart
     sentence: str = ""
@@ -57,9 +58,9 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A file of an overlay that differs, with the mark `+`, `-` or `~`; `url` compares both contents.
+    """A file of an overlay that differs, marked `+`, `-` or `~`; `url` compares both contents.
 
-    It is empty for who may not read them; `shown` has the lines where these are shown beside it.
+    `url` is empty for people who may not read them; `shown` has the lines if they are shown right here.
     """
 
     mark: str
@@ -70,7 +71,7 @@ class ChangedFile:
 
 @dataclass(frozen=True)
 class OverlayChange:
-    """Which files of an overlay differ between the version that runs and the one that is to be."""
+    """The files of an overlay that differ between the version that runs and the one that comes next."""
 
     label: str
     sentence: str
@@ -79,12 +80,12 @@ class OverlayChange:
     more_count: int = 0
     lines_url: str = ""
     lines_label: str = ""
-    """The way to the lines of all its files, if they are not shown."""
+    """The link to the lines of all its files, if they are not shown."""
 
 
 @dataclass(frozen=True)
 class WaitingChanges:
-    """What a running server would start differently with; `changes` says it in detail."""
+    """How a start would differ from what is running; `changes` gives the details."""
 
     parts: tuple[RunPart, ...]
     changes: tuple[Change, ...]
@@ -102,16 +103,16 @@ def name_parts(parts: Iterable[RunPart]) -> str:
 
 
 def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:
-    """Return what waits for a restart, by the ids of those of `servers` for which anything does.
+    """Return what waits for a restart, by id, for those of `servers` where anything does.
 
-    Four queries at the most, however many they are; their hosts and blueprints have to be fetched along.
+    At most four queries, however many servers there are; their hosts and blueprints must have been fetched.
     """
     up = {server.pk: server for server in servers if server.is_up}
     if not up:
         return {}
     Blueprint.fetch_overlay_references([server.blueprint for server in up.values()])
     seen_files = read_seen_files({server.host_id for server in up.values()})
-    # Whole rows take several times as long as this, and mostly nothing has changed.
+    # Whole rows take several times as long as this, and usually nothing has changed.
     digests = newest_runs(up).values_list(
         "server_id", "pk", "digest_key", "whole_digest", "started_at"
     )
@@ -135,7 +136,7 @@ def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:
 
 
 def has_other_digest(server: Server, key_id: str, digest: str) -> bool:
-    """Return whether it is not certain that a server would be started with what a digest is of."""
+    """Return whether it is uncertain that a server would start with exactly what the digest stands for."""
     try:
         return bool(key_id) and digest_server(key_id, server) != digest
     except ValueError:
@@ -144,7 +145,7 @@ def has_other_digest(server: Server, key_id: str, digest: str) -> bool:
 
 def newest_runs(server_ids: Iterable[int]) -> QuerySet[Run]:
     """Return the last run of each of these servers."""
-    # One look into the index of runs for each server, however many runs are kept.
+    # One lookup in the index of runs for each server, however many runs are kept.
     newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("pk")
     of_servers = Server.objects.order_by().filter(pk__in=list(server_ids))
     return Run.objects.filter(pk__in=of_servers.values(newest_id=Subquery(newest[:1])))
@@ -153,13 +154,13 @@ def newest_runs(server_ids: Iterable[int]) -> QuerySet[Run]:
 def find_parts(
     server: Server, run: Run | None, seen_files: Mapping[str, SeenFiles]
 ) -> tuple[RunPart, ...]:
-    """Return in what a start of a running server would differ; empty if it could not be started at all."""
+    """Return the parts in which a start would differ from what runs; only the build if none is possible."""
     build = (RunPart.BUILD,) if server.runs_other_build else ()
     if run is None:
         return build
     try:
         spec = server.to_bare_spec()
-    except ValueError:  # Its page says that it cannot be started as it is.
+    except ValueError:  # Its page says that it cannot be started like this.
         return build
     return (*run.find_changes(server, spec, seen_files), *build)
 
@@ -167,7 +168,7 @@ def find_parts(
 def describe_waiting(server: Server, reader: Person | None = None) -> WaitingChanges | None:
     """Return what waits for the restart of one server, in detail; None if nothing does. Two queries.
 
-    With the lines of files of overlays that `reader` may use, if these are few.
+    Includes changed lines in files of overlays that `reader` may use, if there are few.
     """
     if not server.is_up:
         return None
@@ -189,7 +190,7 @@ def describe_waiting(server: Server, reader: Person | None = None) -> WaitingCha
 
 @dataclass(frozen=True)
 class ShownSetup:
-    """What a server is started with, as pages show it: without passwords."""
+    """What a server starts with, as pages show it: without passwords."""
 
     arguments: str
     config: str
@@ -247,7 +248,7 @@ def describe_shown(
 ) -> Change | None:
     """Return how a part differs between two setups; None for a part that neither of them shows.
 
-    Of overlays that `reader` may use it has the lines of files too, if these are few.
+    For overlays that `reader` may use, it also has the lines of files, if there are few.
     """
     match part:
         case RunPart.ARGUMENTS:
@@ -269,14 +270,14 @@ def describe_shown(
 
 
 def describe_step(before: object, after: object) -> str:
-    """Return what was one value and is another, in words."""
+    """Return, in words, that one value has become another."""
     return _("from %(before)s to %(after)s") % {"before": before, "after": after}
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
-    """Return what differs between two texts without passwords.
+    """Return the difference between two texts without passwords.
 
-    Where no line differs, it is a password that is not shown, or how lines end.
+    If no line differs, the difference is in a password that is not shown, or in the line endings.
     """
     lines = compare_lines(before, after)
     if lines:
@@ -299,14 +300,14 @@ def compare_lines(before: str, after: str) -> tuple[tuple[str, str], ...]:
 
 
 def show_overlays(references: Iterable[str]) -> str:
-    """Return overlays in words, one on each line."""
+    """Return overlays in words, one per line."""
     return "\n".join(OverlayReference.parse(one).label for one in references)
 
 
 def compare_overlays(
     before: Sequence[str], after: Sequence[str], reader: Person | None = None
 ) -> Iterator[OverlayChange]:
-    """Yield what differs in the files of overlays that are used in another version. One query and manifests."""
+    """Yield the differences in files of overlays that are used in another version. One query, and manifests."""
     parsed = [OverlayReference.parse(one) for one in before]
     old = {one.name: one for one in parsed if one.digest}
     new = [OverlayReference.parse(one) for one in after]
@@ -346,7 +347,7 @@ def describe_files(
 ) -> OverlayChange:
     """Return which files of an overlay differ: how many, and the first of them, each compared at `url`.
 
-    Without a `url` nothing leads to what is in them. With `has_lines` the lines are shown if these are few.
+    Without a `url`, nothing links to their contents. With `has_lines`, the lines are shown if there are few.
     """
     shown = show_changes(changes) if has_lines else [ShownChange(change) for change in changes]
     added = sum(change.before is None for change in changes)
@@ -375,7 +376,7 @@ def describe_files(
 
 
 def show_limits(limits: Run | InstanceSpec) -> str:
-    """Return limits in words, one on each line."""
+    """Return limits in words, one per line."""
     memory = limits.memory_limit_bytes
     values = (
         None if memory is None else f"{memory // MIB} MiB",
@@ -389,9 +390,9 @@ def show_limits(limits: Run | InstanceSpec) -> str:
 
 
 def find_way_back(server: Server) -> Run | None:
-    """Return the last run of a server that answered, if its next start would differ from that; else None.
+    """Return the last run of a server that answered, if its next start would differ from it; otherwise None.
 
-    It is what “start as it was” repeats.
+    This is the run that “start as it was” repeats.
     """
     answered = Run.objects.filter(server=server, has_answered=True).exclude(sealed="")
     run = answered.order_by("-id").first()
@@ -399,6 +400,6 @@ def find_way_back(server: Server) -> Run | None:
         return None
     try:
         parts = run.find_changes(server, server.to_bare_spec(), {})
-    except ValueError:  # It cannot be started as it is saved: all the more.
+    except ValueError:  # Now it cannot be started at all: all the more reason.
         return run
     return run if RESTORED_PARTS.intersection(parts) else None

@@ -1,4 +1,4 @@
-"""What overlays and the game hold: campaigns, chapters, modes, and what stands in a start's way."""
+"""What overlays and the game contain: campaigns, chapters, modes, and what would prevent a start."""
 
 from servers.content.game_modes import find_mode_in
 from servers.content.loaded_notes import find_loaded_notes

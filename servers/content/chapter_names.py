@@ -1,4 +1,4 @@
-"""What players call the chapters of Valve's campaigns, whose mission files name them by keys of a table."""
+"""What players call the chapters of Valve's campaigns; their mission files only have keys of a string table."""
 
 import re
 
@@ -24,13 +24,13 @@ _CHAPTERS = {
     13: ("Alpine Creek", "South Pine Stream", "Memorial Bridge", "Cut-throat Creek"),
     14: ("The Junkyard", "The Lighthouse"),
 }
-"""By the number of the campaign, in their order."""
+"""By the number of the campaign, in the order of its chapters."""
 
 _OFFICIAL = re.compile(r"c(\d{1,2})m([1-5])_[a-z_]+")
 
 
 def name_chapter(map_name: str) -> str:
-    """Return what players call a chapter of Valve's; empty for a map that is none of theirs."""
+    """Return what players call a chapter of Valve's; empty for a map that is not one of them."""
     match = _OFFICIAL.fullmatch(map_name)
     chapters = _CHAPTERS.get(int(match[1]), ()) if match else ()
     number = int(match[2]) if match else 0

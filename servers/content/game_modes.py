@@ -6,7 +6,9 @@ from dataclasses import dataclass
 COOP, VERSUS, SURVIVAL, SCAVENGE = "coop", "versus", "survival", "scavenge"
 
 PLAYED_ON = {"realism": COOP, "teamversus": VERSUS, "teamscavenge": SCAVENGE}
-"""Modes that mission files do not name as they are played on the chapters of another one (gamemodes.txt)."""
+"""Modes that mission files do not name, because they are played on the chapters of another one
+(gamemodes.txt).
+"""
 
 _LABELS = {
     COOP: "Campaign",
@@ -45,25 +47,25 @@ _LABELS = {
 _NUMBERED = re.compile(r"(?:mutation|community)[0-9]{1,4}")
 
 MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
-"""What the name of a mode may be for us to send it: one word of the console, and nothing else."""
+"""The names of modes that we are willing to send: a single console word."""
 
 
 @dataclass(frozen=True)
 class GameMode:
-    """One mode: what the game calls it, and what people do."""
+    """A mode: what the game calls it, and what people do in it."""
 
     name: str
 
     @property
     def label(self) -> str:
-        """What players call it; its name where no one has told us another one."""
+        """What players call it, or its own name if we have no better one."""
         return _LABELS.get(self.name, self.name)
 
 
 def find_mode_in(keywords: str) -> str:
-    """Return the mode among the keywords of a server's answer to queries; empty if none or several are there.
+    """Return the mode among the keywords that a server answers queries with; empty if there is none or several.
 
-    The owner's own tags (`sv_tags`) stand there too.
+    The owner's own tags (`sv_tags`) are among the keywords too.
     """
     modes = {
         one for one in keywords.lower().split(",") if one in _LABELS or _NUMBERED.fullmatch(one)
@@ -77,6 +79,6 @@ def name_mode(name: str) -> str:
 
 
 def sort_key(name: str) -> tuple[int, str]:
-    """Order modes as the game's own menu does, those that nobody knows behind them."""
+    """The key that sorts modes as in the game's own menu, with unknown ones last."""
     names = list(_LABELS)
     return (names.index(name) if name in names else len(names), name)

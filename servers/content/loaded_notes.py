@@ -1,4 +1,4 @@
-"""What a running server has not loaded of what its overlays bring, as it said after its start."""
+"""What a running server has not loaded of what its overlays bring, as it reported after its start."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from servers.models import Run, Server
 
 @dataclass(frozen=True)
 class Lack:
-    """One thing that is not loaded; `title` is what it calls itself, and `reason` the server's own words."""
+    """Something that is not loaded; `title` is what it calls itself, `reason` is in the server's words."""
 
     file: str
     title: str
@@ -23,7 +23,7 @@ class Lack:
 
 @dataclass(frozen=True)
 class LoadedNote:
-    """What is to be said of one kind: a sentence, and which of them, the first ones."""
+    """What there is to say about one kind: a sentence, and the first of those that are not loaded."""
 
     kind: str
     sentence: str
@@ -33,19 +33,19 @@ class LoadedNote:
 
 @dataclass(frozen=True)
 class LoadedNotes:
-    """What is not loaded, or not known to be, and when the server was asked."""
+    """What is not loaded, or may not be, and when the server was asked."""
 
     notes: Sequence[LoadedNote]
     asked_at: datetime
 
     @property
     def is_warning(self) -> bool:
-        """Whether anything is known not to be loaded."""
+        """Whether anything is known not to have loaded."""
         return any(note.kind for note in self.notes)
 
 
 def find_loaded_notes(server: Server) -> LoadedNotes | None:
-    """Return what is to be said of what a running server has loaded; None if nothing is. One query."""
+    """Return what there is to say about what a running server has loaded; None if nothing. One query."""
     if not server.is_up:
         return None
     runs = Run.objects.filter(server=server).order_by("-id")
@@ -60,7 +60,7 @@ def find_loaded_notes(server: Server) -> LoadedNotes | None:
 
 
 def _describe_check(check: Mapping[str, Any]) -> Iterator[LoadedNote]:
-    """Yield what a check as a run's row has it (`hostops.specs.LoadedCheck`) says of what is not loaded."""
+    """Yield what a check stored with a run (`hostops.specs.LoadedCheck`) says about what is not loaded."""
     kind, count = check["kind"], check["expected"]
     lacks = [Lack(one["file"], one["title"], one["reason"]) for one in check["not_loaded"]]
     missing = len(lacks) + check["more_count"]

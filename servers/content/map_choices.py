@@ -1,4 +1,4 @@
-"""What a server can be told to play: campaigns and their chapters, in the modes that each has."""
+"""What a server can be told to play: campaigns and their chapters, in the modes that each one has."""
 
 import re
 from collections import Counter
@@ -16,12 +16,12 @@ from servers.content.reported_content import ReportedContent, read_content
 from servers.models import MAP_CHARS, Server
 
 MAP = re.compile(rf"[a-z0-9_][a-z0-9_.+-]{{0,{MAP_CHARS - 1}}}")
-"""What a map's name may be for us to send it. Mission files have what their authors typed into them."""
+"""The names of maps that we are willing to send. Authors may have typed anything into their mission files."""
 
 
 @dataclass(frozen=True)
 class MapChoice:
-    """One chapter in one mode; `value` is what a form sends of it."""
+    """One chapter in one mode; `value` is what a form sends for it."""
 
     campaign: str
     chapter: str
@@ -31,23 +31,23 @@ class MapChoice:
 
     @property
     def value(self) -> str:
-        """What tells it from the others of a server."""
+        """Its identifier among the choices of a server."""
         return f"{self.mode}/{self.map}"
 
     @property
     def label(self) -> str:
-        """The chapter, with its number, as players know it."""
+        """The chapter as players know it, with its number."""
         return f"{self.number}. {self.chapter or self.map}"
 
     @property
     def title(self) -> str:
-        """What it is in words: campaign, chapter, mode."""
+        """The choice in words: campaign, chapter, mode."""
         return f"{self.campaign}, {self.label}, {name_mode(self.mode)}"
 
 
 @dataclass(frozen=True)
 class ModeChoices:
-    """The chapters that a campaign has in one mode."""
+    """The chapters of a campaign in one mode."""
 
     mode: str
     choices: tuple[MapChoice, ...]
@@ -75,7 +75,7 @@ class CampaignChoices:
 
 @dataclass(frozen=True)
 class MapChoices:
-    """All that a server can be told to play. `obstacle` says why that is not known, or not all of it."""
+    """Everything that a server can be told to play. `obstacle` says why that is unknown or incomplete."""
 
     campaigns: tuple[CampaignChoices, ...]
     obstacle: str = ""
@@ -86,15 +86,15 @@ class MapChoices:
         return {choice.map for choice in self._all()}
 
     def find_campaign(self, key: str) -> CampaignChoices | None:
-        """Return the campaign of this key."""
+        """Return the campaign with this key."""
         return next((one for one in self.campaigns if one.key == key), None)
 
     def find(self, value: str) -> MapChoice | None:
-        """Return the choice that a form has sent; None for one that there is not, or no longer."""
+        """Return the choice that a form has sent; None if it does not exist, or no longer does."""
         return next((one for one in self._all() if one.value == value), None)
 
     def find_map(self, name: str, mode: str = "") -> MapChoice | None:
-        """Return the chapter that is played on a map, in this mode if it has it."""
+        """Return the chapter that is played on a map, in this mode if the chapter has it."""
         on_map = [one for one in self._all() if one.map == name.lower()]
         in_mode = (one for one in on_map if one.mode == mode)
         return next(in_mode, on_map[0] if on_map else None)
@@ -107,7 +107,7 @@ class MapChoices:
         return (choice for campaign in self.campaigns for choice in _choices_of(campaign))
 
     def describe(self, name: str, mode: str) -> str:
-        """Return what players know a map and a mode as, with the map's own name. An empty mode is not known."""
+        """Return what players call a map and a mode, with the map's own name. An empty mode is unknown."""
         choice = self.find_map(name, mode)
         parts = [f"{choice.campaign}, {choice.label} ({name})" if choice else name]
         return ", ".join([*parts, *([name_mode(mode)] if mode else [])])
@@ -121,7 +121,7 @@ def _choices_of(campaign: CampaignChoices) -> Iterable[MapChoice]:
 class NextStart:
     """The map and mode that a server's launch arguments start it with; each may be empty.
 
-    `is_own` tells whether its own arguments say so, and not its blueprint's.
+    `is_own` says whether they come from its own arguments rather than its blueprint's.
     """
 
     map: str
@@ -130,7 +130,7 @@ class NextStart:
 
 
 def read_next_start(server: Server) -> NextStart | None:
-    """Return what the next start loads; None as long as the launch arguments are faulty."""
+    """Return what the next start will load; None while the launch arguments are faulty."""
     try:
         arguments = server.read_arguments()
         own = parse_arguments(server.arguments)
@@ -141,9 +141,9 @@ def read_next_start(server: Server) -> NextStart | None:
 
 
 def read_choices(server: Server) -> MapChoices:
-    """Return what the next start of a server could be told to play, by its blueprint as it is now.
+    """Return what the next start of a server could be told to play, with its blueprint as it is now.
 
-    Three queries at the most.
+    At most three queries.
     """
     content = read_content(server, server.blueprint.overlay_references, server.host.build_id)
     return to_choices(content, server)
@@ -152,7 +152,7 @@ def read_choices(server: Server) -> MapChoices:
 def find_obstacle_now(server: Server, choice: MapChoice) -> str:
     """Return why a running server cannot have a map that its next start would have; empty if it can.
 
-    It goes on with the overlays that it was started with. Three queries at the most.
+    Until then it keeps the overlays that it was started with. At most three queries.
     """
     run = newest_runs([server.pk]).first()
     names = tuple(name for name, _ in run.overlays) if run and run.is_known else None
@@ -198,7 +198,7 @@ def to_choices(content: ReportedContent, server: Server) -> MapChoices:
 
 
 def to_campaign(campaign: Mapping[str, Any], content: ReportedContent) -> CampaignChoices:
-    """Return one campaign, its modes in the order of the game's menu, with chapters whose map is there."""
+    """Return a campaign, its modes in the order of the game's menu, with the chapters whose map exists."""
     title = campaign["title"] or campaign["name"] or campaign["path"]
     left_out: set[str] = set()
     modes: dict[str, ModeChoices] = {}
@@ -224,7 +224,7 @@ def to_campaign(campaign: Mapping[str, Any], content: ReportedContent) -> Campai
 
 
 def with_keys(campaigns: Sequence[CampaignChoices]) -> Iterable[CampaignChoices]:
-    """Yield campaigns with the keys that addresses name them by: their first map, and a number if need be."""
+    """Yield campaigns with their keys in addresses: their first map, with a number if that is ambiguous."""
     seen: Counter[str] = Counter()
     for campaign in campaigns:
         first = campaign.modes[0].choices[0].map

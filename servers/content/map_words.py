@@ -1,4 +1,4 @@
-"""What is said of changes of map: what a server is told, and what came of it."""
+"""The wording of changes of map: what a server is told, and how it turned out."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
@@ -9,15 +9,15 @@ from servers.content.map_choices import MapChoice, MapChoices
 from servers.models import MapChange, MapChangeState, Server
 
 FIRST_MAP = "c1m1_hotel"
-"""Dead Center's first chapter."""
+"""The first chapter of Dead Center."""
 _FELL_BACK = gettext_lazy("The game falls back to that map when another one fails to load.")
 
 
 def map_command(server: Server, choice: MapChoice) -> str:
-    """Return what makes a running server play a chapter in a mode.
+    """Return the command that makes a running server play a chapter in a mode.
 
-    `changelevel` takes everybody along and keeps the mode. Only `map` can set another one, and whoever is on
-    has to come back; it is used too where the server has not told which mode it is in.
+    `changelevel` takes everybody along and keeps the mode. Only `map` can set another mode, but then
+    everybody has to reconnect; it is also used if the server has not reported which mode it is in.
     """
     if server.map and server.mode == choice.mode:
         return f"changelevel {choice.map}"
@@ -25,10 +25,10 @@ def map_command(server: Server, choice: MapChoice) -> str:
 
 
 def save_next_start(server: Server, choice: MapChoice | None) -> None:
-    """Store in a server's own launch arguments what it starts with; nothing without a choice.
+    """Store in a server's own launch arguments what it starts with; without a choice, remove that.
 
-    To be called in a transaction, with the row locked. Raises ValidationError, and stores nothing, if it could
-    not be started with that.
+    Call it in a transaction, with the row locked. If the server could not be started with it, raises
+    ValidationError and stores nothing.
     """
     before = set(server.spec_faults)
     name, mode = (choice.map, choice.mode) if choice else ("", "")
@@ -39,7 +39,7 @@ def save_next_start(server: Server, choice: MapChoice | None) -> None:
 
 
 def tell_outcome(change: MapChange, choices: MapChoices, *, is_history: bool = False) -> str:
-    """Return in words what came of a change, by what its server says and by nothing else.
+    """Return in words how a change turned out, judging only by what its server said.
 
     It does not say what the server plays now: that may be something else again.
     """

@@ -1,4 +1,4 @@
-"""The map for which a start failed, as there is none of that name, and those that may have been meant."""
+"""The missing map that made a start fail, and the maps that may have been meant."""
 
 import re
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ _USUAL_MODE = "coop"
 
 @dataclass(frozen=True)
 class MissingMap:
-    """A map that there is not, as the launch arguments name it, and the chapters with similar names."""
+    """A map that does not exist, as the launch arguments name it, and the chapters with similar names."""
 
     name: str
     similar: tuple[MapChoice, ...]
 
 
 def find_missing_map(server: Server, error: str) -> MissingMap | None:
-    """Return the map because of which a start failed with this `error`; None if another try may help.
+    """Return the map that made a start fail with this `error`; None if another try may succeed.
 
-    That is so if the launch arguments name another map by now, or if its host has reported the map since. The
-    server's own files are not reported: of those, the start itself knew. Three queries at the most.
+    Another try may succeed if the launch arguments name another map by now, or if its host has reported the
+    map since. The server's own files are not reported, but the start itself has looked at those. At most
+    three queries.
     """
     try:
         arguments = server.read_arguments()

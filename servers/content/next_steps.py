@@ -1,4 +1,4 @@
-"""What comes after files were uploaded to an overlay: a blueprint has to use it before a server does."""
+"""What comes after files were uploaded to an overlay: no server has them until a blueprint uses the overlay."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ BLUEPRINTS_NAMED = 8
 
 @dataclass(frozen=True)
 class NextSteps:
-    """The places that an overlay has in blueprints, and blueprints of the user that it can be added to."""
+    """Where an overlay is used, and the user's blueprints that it can be added to."""
 
     places: list[BlueprintOverlay]
     candidates: list[Blueprint]

@@ -1,4 +1,4 @@
-"""What pages say of overlays before a start: where one is missing, what is wrong with it, what is in it."""
+"""What pages say about overlays before a start: where one is missing, what is wrong with it, what is in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from django.utils.translation import gettext as _
 from servers.models import Host, Overlay, OverlayReport, OverlayVersion
 
 MOST_SENTENCES = 3
-"""So much is said of an overlay on a host outside of its own page."""
+"""The most that is said about an overlay on a host, except on the overlay's own page."""
 
 
 @dataclass(frozen=True)
 class HostNotes:
-    """What is to be said of an overlay on one host: refusals of a start, and warnings.
+    """What there is to say about an overlay on one host: refusals of a start, and warnings.
 
-    Without a host it is so on all of them: it is about a version, which is the same everywhere.
+    Without a host it applies to all of them: it is about a version, which is the same everywhere.
     """
 
     host: Host | None
@@ -25,23 +25,23 @@ class HostNotes:
 
     @property
     def is_refused(self) -> bool:
-        """Whether no server is started with the overlay there."""
+        """Whether no server with this overlay can be started there."""
         return bool(self.refusals)
 
     @property
     def sentences(self) -> list[str]:
-        """The first of them, those that weigh most at the front."""
+        """The first of them, most serious first."""
         return [*self.refusals, *self.warnings][:MOST_SENTENCES]
 
     @property
     def more_count(self) -> int:
-        """How many more there are."""
+        """The number of the others."""
         return len(self.refusals) + len(self.warnings) - len(self.sentences)
 
 
 @dataclass(frozen=True)
 class OverlayRow:
-    """An overlay as pages list it: what is in it, and what is to be said of it on each host."""
+    """An overlay as lists show it: what is in it, and what there is to say about it on each host."""
 
     overlay: Overlay
     campaigns: Sequence[str]
@@ -56,9 +56,9 @@ def read_overlay_rows(
     hosts: Iterable[Host],
     pins: Mapping[int, OverlayVersion] | None = None,
 ) -> list[OverlayRow]:
-    """Return what is to be said of overlays on these hosts; one query, however many they are.
+    """Return what there is to say about overlays on these hosts; one query, however many there are.
 
-    The latest versions have to be fetched along. `pins` has versions that count in their place, by overlay.
+    The latest versions must have been fetched. `pins` has versions that count instead, by overlay.
     """
     overlays, hosts, pins = list(overlays), list(hosts), pins or {}
     reports: dict[str, dict[int, OverlayReport]] = {}
@@ -78,14 +78,14 @@ def read_overlay_rows(
 
 
 def list_campaigns(rows: Iterable[OverlayRow]) -> list[str]:
-    """Return the campaigns of overlays, each once, those of the topmost first."""
+    """Return the campaigns of overlays, each once, those of the topmost overlay first."""
     return list(dict.fromkeys(title for row in rows for title in row.campaigns))
 
 
 def to_row(
     overlay: Overlay, hosts: Iterable[Host], reports: dict[int, OverlayReport]
 ) -> OverlayRow:
-    """Return what is to be said of an overlay without versions, by what was reported of it, for each host."""
+    """Return what there is to say about an overlay without versions, from each host's report on it."""
     if not overlay.is_host_folder:
         empty = _("It has no files yet. Upload some on its page.")
         return OverlayRow(overlay, [], [HostNotes(None, [empty], [])])
@@ -100,7 +100,7 @@ def to_row(
 
 
 def to_version_row(overlay: Overlay, version: OverlayVersion, *, is_pinned: bool) -> OverlayRow:
-    """Return what is to be said of a version of an overlay, wherever it is used."""
+    """Return what there is to say about a version of an overlay, wherever it is used."""
     notes = describe_report(None, version)
     return OverlayRow(
         overlay,
@@ -112,7 +112,7 @@ def to_version_row(overlay: Overlay, version: OverlayVersion, *, is_pinned: bool
 
 
 def describe(host: Host, report: OverlayReport | None) -> HostNotes | None:
-    """Return what is to be said of an overlay on one host; None where nobody has looked yet."""
+    """Return what there is to say about an overlay on one host; None where nobody has looked yet."""
     if report is not None:
         return describe_report(host, report)
     if host.overlays_reported_at is None:
@@ -122,7 +122,7 @@ def describe(host: Host, report: OverlayReport | None) -> HostNotes | None:
 
 
 def describe_report(host: Host | None, report: OverlayReport | OverlayVersion) -> HostNotes:
-    """Return what is to be said of what was found of an overlay."""
+    """Return what there is to say about what was found in an overlay."""
     return HostNotes(
         host,
         [to_sentence(finding) for finding in report.refusals],
@@ -131,5 +131,5 @@ def describe_report(host: Host | None, report: OverlayReport | OverlayVersion) -
 
 
 def to_sentence(finding: dict[str, Any]) -> str:
-    """Return a finding as a line of text: what it is about, and what is to be said of that."""
+    """Return a finding as a line of text: what it is about, and what it says about that."""
     return f"{finding['path']}: {finding['text']}" if finding["path"] else finding["text"]

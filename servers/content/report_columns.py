@@ -1,4 +1,4 @@
-"""What rows have of the reports that the host layer makes of overlays and releases, column by column."""
+"""What rows keep of the host layer's reports on overlays and releases, column by column."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -8,11 +8,11 @@ from hostops.specs import Campaign, OverlayReport, ReleaseReport
 from servers.models import REPORT_VERSION
 
 ABOUT_CHARS = 100
-"""So much is kept of what a plugin calls itself: there may be a thousand of them."""
+"""How much is kept of what a plugin calls itself: there may be a thousand plugins."""
 
 
 def describe_overlay(report: OverlayReport) -> dict[str, Any]:
-    """Return what a row is to say of an overlay, in the form in which JSON has it."""
+    """Return the columns of a row about an overlay, in JSON form."""
     return {
         "fingerprint": report.fingerprint,
         "files": report.files,
@@ -25,7 +25,7 @@ def describe_overlay(report: OverlayReport) -> dict[str, Any]:
 
 
 def describe_plugins(report: OverlayReport) -> list[dict[str, Any]] | None:
-    """Return what a version's row is to say of the plugins of an overlay, in the form in which JSON has it."""
+    """Return the column of a version's row about the plugins of an overlay, in JSON form."""
     if report.plugins is None:
         return None
     return [
@@ -43,7 +43,7 @@ def describe_plugins(report: OverlayReport) -> list[dict[str, Any]] | None:
 
 
 def describe_release(report: ReleaseReport) -> dict[str, Any]:
-    """Return what a row is to say of a release, in the form in which JSON has it."""
+    """Return the columns of a row about a release, in JSON form."""
     return {
         "build_id": report.build_id,
         "campaigns": describe_campaigns(report.campaigns),
@@ -54,7 +54,7 @@ def describe_release(report: ReleaseReport) -> dict[str, Any]:
 
 
 def describe_campaigns(campaigns: Iterable[Campaign]) -> list[dict[str, Any]]:
-    """Return campaigns in the form in which JSON has them, where tuples are lists."""
+    """Return campaigns in JSON form, in which tuples are lists."""
     return [
         {
             **asdict(campaign),

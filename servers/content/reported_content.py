@@ -1,4 +1,4 @@
-"""What a server finds in its layers, by what its host reported of its release and its overlays."""
+"""What a server finds in its layers, according to its host's reports on its release and its overlays."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from hostops.specs import OverlayReference
 from servers.models import OverlayReport, OverlayVersion, ReleaseReport, Server
 
 _HIDING = frozenset({"unreadable", "pack_broken"})
-"""Codes of findings: as long as an overlay has one, it may have more maps than were reported."""
+"""Codes of findings: an overlay with one of these may have more maps than were reported."""
 
 
 @dataclass(frozen=True)
 class ReportedContent:
-    """What was reported of a release and of overlays, the topmost of these first.
+    """What was reported about a release and about overlays, topmost overlay first.
 
-    `release` is None until that build was reported; `missing` are the overlays of which nothing was.
+    `release` is None until that build is reported; `missing` are the overlays without a report.
     """
 
     release: ReleaseReport | None
@@ -40,10 +40,10 @@ class ReportedContent:
 
     @cached_property
     def campaigns(self) -> tuple[Mapping[str, Any], ...]:
-        """The campaigns, those of the topmost layer first; as `hostops.specs.Campaign` has them.
+        """The campaigns, those of the topmost layer first, in the form of `hostops.specs.Campaign`.
 
-        A mission file hides that of a lower layer at the same place. Of several with one name, which the game
-        tells campaigns by, the topmost counts.
+        A mission file hides the one at the same place in a lower layer. The game identifies campaigns by
+        name, so of several with the same name the topmost counts.
         """
         found: dict[str, Mapping[str, Any]] = {}
         places: set[str] = set()
@@ -62,9 +62,9 @@ class ReportedContent:
 
 
 def read_content(server: Server, overlays: Sequence[str], build_id: str) -> ReportedContent:
-    """Return what is in the layers of a server: the references of its overlays, the topmost first, and a build.
+    """Return what is in the layers of a server: the references of its overlays, topmost first, and a build.
 
-    Of folders that is what its host reported; a version is the same everywhere. Three queries at the most.
+    For folders that is what its host reported; a version is the same everywhere. At most three queries.
     """
     release = ReleaseReport.objects.filter(host=server.host_id, build_id=build_id).first()
     found: dict[str, OverlayReport | OverlayVersion] = {}
@@ -83,5 +83,5 @@ def read_content(server: Server, overlays: Sequence[str], build_id: str) -> Repo
 
 
 def has_hidden_maps(findings: Sequence[dict[str, Any]]) -> bool:
-    """Whether what was found of an overlay leaves it open which maps it has."""
+    """Whether the findings on an overlay mean that it may have further maps."""
     return any(finding["code"] in _HIDING for finding in findings)

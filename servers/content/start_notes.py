@@ -1,4 +1,4 @@
-"""What may be in the way of a server's next start, though it is not certain, by what its host reported."""
+"""What may keep a server from starting next time, though it is not certain, according to its host's reports."""
 
 from collections.abc import Iterator
 
@@ -20,10 +20,10 @@ _MAX_LINES = 20
 
 
 def find_start_notes(server: Server, *, is_map_told: bool = False) -> list[str]:
-    """Return sentences on what the server's configs and launch arguments say; none of those if they are faulty.
+    """Return notes on the server's configs and launch arguments; none on the arguments if they are faulty.
 
-    That is told by `Server.spec_faults`; of a missing map nothing is said if it `is_map_told` elsewhere. One
-    query or two if the arguments name a map.
+    `Server.spec_faults` says what is faulty. With `is_map_told` a missing map is not mentioned, since the page
+    already says so. Costs one or two queries if the arguments name a map.
     """
     of_configs = list(find_config_notes(server))
     try:
@@ -61,9 +61,9 @@ def find_config_notes(server: Server) -> Iterator[str]:
 
 
 def find_map_note(server: Server, name: str) -> str:
-    """Return that no file of a map was reported; empty if one was, or if not everything could be looked at.
+    """Return the note that no file of a map was reported; empty if one was, or if not everything could be read.
 
-    The server's own files are not reported, and may have it: a start looks into those too.
+    The server's own files are not reported, and may include it: a start looks there too.
     """
     host = server.host
     content = read_content(server, server.blueprint.overlay_references, host.build_id)

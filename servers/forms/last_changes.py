@@ -1,4 +1,4 @@
-"""Who changed a row last, and when: told to somebody whose form was opened before that."""
+"""Who last changed a row, and when: for people whose form was opened before that."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from servers.models import Blueprint, Overlay, Server
 
 LOOKED_BACK = timedelta(days=7)
-"""No form stays open for longer, or hardly any."""
+"""Hardly any form stays open for longer."""
 
 EVENTS_READ = 20
 
@@ -23,7 +23,7 @@ KINDS: dict[type[Model], str] = {
     Blueprint: "blueprint_changed",
     Overlay: "overlay_changed",
 }
-"""The kinds of recorded events that tell of changes of these rows."""
+"""The kinds of recorded events that report changes of these rows."""
 
 
 SETTING_WORDS: dict[type[Model], dict[str, str]] = {
@@ -54,12 +54,12 @@ SETTING_WORDS: dict[type[Model], dict[str, str]] = {
         "owner_id": "owner",
     },
 }
-"""The columns that people write, and what the record of changes calls them. It has no values."""
+"""The columns that people change, with their names in the record of changes. The record has no values."""
 
 
 @dataclass(frozen=True)
 class LastChange:
-    """A change as it is told: who made it, when, and of what, in words. `is_own` if the reader made it."""
+    """A change in words: who made it, when, and what it changed. `is_own` if it was the reader's."""
 
     who: str
     at: datetime
@@ -68,7 +68,7 @@ class LastChange:
 
     @property
     def sentence(self) -> str:
-        """Who changed it and when, to somebody who had it open meanwhile."""
+        """Who changed it and when, for somebody who had it open meanwhile."""
         said = {"who": self.who, "what": self.what, "when": describe_moment(self.at)}
         if self.is_own:
             return _("You changed this in another tab %(when)s (%(what)s).") % said
@@ -76,7 +76,7 @@ class LastChange:
 
 
 def describe_moment(at: datetime) -> str:
-    """Return when something was, in words: the time of day, with the day if it is not today."""
+    """Return a moment in words: the time of day, with the day if it is not today."""
     local = timezone.localtime(at)
     words = {"time": date_format(local, "H:i"), "day": date_format(local, "j M Y")}
     if local.date() == timezone.localdate():
@@ -87,7 +87,7 @@ def describe_moment(at: datetime) -> str:
 def find_last_change(
     row: Any, fields: Collection[str], user: User | None = None
 ) -> LastChange | None:
-    """Return the last recorded change of any of these fields of a row, told to `user`, or None. One query."""
+    """Return the last recorded change of these fields of a row, as `user` is told it, or None. One query."""
     # The record belongs to the site, which imports this package, not the other way round.
     events: Any = Server.account_events.rel.related_model
     prefix = f"{row.name}: "

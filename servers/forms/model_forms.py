@@ -42,14 +42,14 @@ LOWEST_LIMITS = {
 CHOICE_COLUMNS = ("number", "overlay_id", "reference")
 CHOICES_PER_OVERLAY = 30
 MOST_CHOICES = 2_000
-"""So many versions can be chosen from, of one overlay and of all together."""
+"""The most versions to choose from, for one overlay and in all."""
 
 NO_LIMIT = {"placeholder": "no limit"}
 CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
 
 
 class CodeArea(forms.Textarea):
-    """A text area for what a machine reads."""
+    """A text area for something that a machine reads."""
 
     def __init__(self, rows: int) -> None:
         super().__init__(attrs={**CODE, "rows": rows})
@@ -58,7 +58,7 @@ class CodeArea(forms.Textarea):
 class RowForm(PlainForm, VersionedForm):
     """A form whose row may collide with another person's at the moment it is stored.
 
-    `unstored` names its fields whose rows are only stored along with its own.
+    `unstored` names the fields whose rows are only stored along with its own.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,9 +66,9 @@ class RowForm(PlainForm, VersionedForm):
         self.unstored: set[str] = set()
 
     def clean_config(self) -> str:
-        """Return the config with the line ends that hosts use; as it is stored, if nothing else would change.
+        """Return the config with the line endings of hosts; as it is stored, if nothing else would change.
 
-        Browsers send CRLF, and Django takes off blanks at the ends: neither is a reason to restart a server.
+        Browsers send CRLF, and Django strips blanks at the ends: neither is a reason to restart a server.
         """
         config = to_plain_lines(super().clean_config())
         stored: str = self.instance.config
@@ -82,17 +82,17 @@ class RowForm(PlainForm, VersionedForm):
                 self.refuse_outdated()
                 self.save()
         except OutdatedFormError as error:
-            # The page tells conflicts itself, with both values.
+            # The page itself shows conflicts, with both values.
             if not self.conflicts:
                 self.add_error(None, error)
         except IntegrityError:
-            # The form found the name and port free, and somebody took one before this was stored.
+            # The form found the name and port free, and somebody took one of them before this was stored.
             self.explain_collision()
         except (TooManyServersError, TooManyOverlaysError, TooManyBlueprintsError) as error:
             self.add_error(None, error)
         except TagsError as error:
             self.add_error("tags", error)
-        except ValidationError as error:  # NoFreePortError: the other one a save raises
+        except ValidationError as error:  # NoFreePortError: the other error that a save raises
             self.add_error("port", error)
         else:
             return True
@@ -101,7 +101,7 @@ class RowForm(PlainForm, VersionedForm):
         return False
 
     def explain_collision(self) -> None:
-        """Put into the form's errors what the row collides with, as it is now."""
+        """Add to the form's errors what the row collides with by now."""
         try:
             self.instance.full_clean(exclude=self.unstored)
         except ValidationError as error:
@@ -111,7 +111,7 @@ class RowForm(PlainForm, VersionedForm):
             self.add_error(None, _("Something was changed at the same moment. Please try again."))
 
     def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
-        """Tell what is wrong with a column: at its field if the form has one, in the words of that."""
+        """Report what is wrong with a column: at its field if the form has one, in that field's words."""
         field = self.fields.get(name)
         for fault in faults:
             words = field.error_messages.get(fault.code or "") if field else None
@@ -151,12 +151,12 @@ class ServerForm(SecretsForm, RowForm):
         self.reader = user
         self.user = user
         self.moved_address = ""
-        """The address that was written as -ip, and has become the server's bind address."""
+        """The address that was typed as -ip, and has become the server's bind address."""
         self.is_new = is_new = self.instance.pk is None
         usable = Blueprint.objects.usable_by(user)
         if self.instance.owner_id != user.pk and not may(user, Verb.VIEW_BLUEPRINT):
-            # A blueprint that a member can change would leave them the server's config when they are a member
-            # no longer.
+            # A blueprint that a member can change would still let them set this server's config after their
+            # membership has ended.
             usable = usable.exclude(owner_id=user.pk)
         current = Q(pk=self.instance.blueprint_id)
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
@@ -183,13 +183,13 @@ class ServerForm(SecretsForm, RowForm):
             self.initial["tags"] = ", ".join(tags_of(self.instance))
 
     def clean_tags(self) -> list[str]:
-        """Return the tags that were typed. Programs that know of none leave those that are there."""
+        """Return the tags that were typed. Programs that know nothing of tags leave the existing ones alone."""
         if "tags" not in self.data:
             return tags_of(self.instance) if self.instance.pk else []
         return adopt_spelling(self.instance, parse_tags(self.cleaned_data["tags"]))
 
     def clean_arguments(self) -> str:
-        """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
+        """Take -ip, which has a field of its own, out of what an admin typed; the row checks the rest."""
         text: str = self.cleaned_data["arguments"]
         if may(self.user, Verb.SET_ANY_PORT):
             try:
@@ -199,7 +199,7 @@ class ServerForm(SecretsForm, RowForm):
         return text
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a host that takes no server, and a port that is not for this user or that a program holds."""
+        """Refuse a host that takes no servers, and a port that is not for this user or that a program holds."""
         cleaned = super().clean() or self.cleaned_data
         if self.is_new and (obstacle := Host.objects.placement_obstacle()):
             self.add_error(None, obstacle)
@@ -217,7 +217,7 @@ class ServerForm(SecretsForm, RowForm):
         return cleaned
 
     def read_values(self, row: Any) -> dict[str, str]:
-        """Return what is stored, and of each password a token, which is another one whenever it is set."""
+        """Return what is stored; for each password a token, which is a different one each time it is set."""
         tokens = {secret.column: getattr(row, secret.column) for secret in ServerSecret}
         return super().read_values(row) | tokens | {"tags": ", ".join(tags_of(row))}
 
@@ -232,7 +232,7 @@ class ServerForm(SecretsForm, RowForm):
         return str(labels.get(name) or super().label_of(name))
 
     def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:
-        """Return both values; a password is not shown."""
+        """Return both values; passwords are not shown."""
         if name in {secret.column for secret in ServerSecret}:
             return ("set" if yours else "none", "set to another one" if theirs else "none")
         return super().show(name, yours, theirs)
@@ -240,7 +240,8 @@ class ServerForm(SecretsForm, RowForm):
     def refuse_outdated(self) -> None:
         """Ask for typed passwords once more if the form is refused: a page does not send them back.
 
-        The owner is locked first, before the rows of the server and its host, since `set_tags` locks the owner.
+        The owner is locked first, before the rows of the server and its host, because `set_tags` locks the
+        owner.
         """
         lock_person(self.instance.owner)
         try:
@@ -252,9 +253,9 @@ class ServerForm(SecretsForm, RowForm):
             raise
 
     def save(self, commit: bool = True) -> Server:
-        """Store the server; of one that is there only what the form writes.
+        """Store the server; of an existing one, only what the form writes.
 
-        In a transaction. Raises `TooManyServersError`, and what `Server.save` does.
+        Call it in a transaction. Raises `TooManyServersError`, and what `Server.save` raises.
         """
         if self.moved_address:
             self.instance.bind_address = self.moved_address
@@ -268,14 +269,14 @@ class ServerForm(SecretsForm, RowForm):
 
 
 def get_host(server: Server) -> Host | None:
-    """Return the server's host; None while it has none."""
+    """Return the server's host; None if it has none yet."""
     return server.host if server.host_id else None
 
 
 def find_port_obstacle(
     server: Server, host: Host, port: int | None, *, is_any_allowed: bool
 ) -> str:
-    """Return why the server may not be given this port there; empty if it may, or has it already."""
+    """Return why the server may not have this port there; empty if it may, or has it already."""
     is_kept = server.pk is not None and (server.host_id, server.port) == (host.pk, port)
     if port is None or is_kept:
         return ""
@@ -284,9 +285,9 @@ def find_port_obstacle(
 
 @dataclass(frozen=True)
 class OverlayPlace:
-    """The fields of one overlay in the form of a blueprint, and which ways it can be moved.
+    """The fields of one overlay in the form of a blueprint, and the directions in which it can be moved.
 
-    `moved` is the way in which it was moved last.
+    `moved` is the direction of the last move.
     """
 
     overlay: Overlay
@@ -299,7 +300,7 @@ class OverlayPlace:
 
     @property
     def focus(self) -> str:
-        """The button that the keyboard is led back to after a move: `up`, `down`, `out`, `add`, or none."""
+        """The button that gets the keyboard focus back after a move: `up`, `down`, `out`, `add`, or none."""
         if not self.moved:
             return ""
         if not self.is_chosen:
@@ -310,10 +311,10 @@ class OverlayPlace:
 
 
 class BlueprintForm(RowForm):
-    """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out.
+    """A blueprint with the place of each overlay: 1 is on top, and an overlay without a place is left out.
 
-    On pages they are a list, and the numbers are hidden; scripts may send any that say the order. Beside the
-    place of one with versions stands which of them is used: the latest, or one that is pinned.
+    On pages they are a list, and the numbers are hidden; scripts may send any numbers that give the order.
+    Beside an overlay with versions is the choice of its version: the latest, or a pinned one.
     """
 
     class Meta:
@@ -345,7 +346,7 @@ class BlueprintForm(RowForm):
             self.fields[name].widget.attrs["min"] = lowest
         if self.instance.pk is None:
             self.fields["name"].widget.attrs["autofocus"] = True
-        # One in use that is no longer shared stays choosable: saving the form must not drop it.
+        # One in use that is no longer shared stays selectable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         overlays = Overlay.objects.filter(usable | Q(pk__in=self.stored_places))
         self.overlays = list(overlays.with_summaries())
@@ -382,15 +383,15 @@ class BlueprintForm(RowForm):
         return [self[name] for name in BLUEPRINT_FIELDS]
 
     def limit_fields(self) -> list[forms.BoundField]:
-        """Return what its servers may take of their hosts."""
+        """Return the limits on what its servers may use of their hosts."""
         return [self[name] for name in LOWEST_LIMITS]
 
     def limits_matter(self) -> bool:
-        """Whether one of the limits is set, or is to be put right."""
+        """Whether one of the limits is set, or has a fault."""
         return any(field.errors or field.value() for field in self.limit_fields())
 
     def overlay_places(self) -> list[OverlayPlace]:
-        """Return the fields of the overlays, those in use first, in their order."""
+        """Return the fields of the overlays, those in use first, in order."""
         placed = self._read_order()
         way, _blank, moved = self.moved.partition(" ")
         rest = [overlay for overlay in self.overlays if overlay not in placed]
@@ -408,14 +409,14 @@ class BlueprintForm(RowForm):
         ]
 
     def rest_matters(self) -> bool:
-        """Whether one that is left out was just moved there, or has something to be put right."""
+        """Whether an overlay that is left out was just moved there, or has a fault."""
         rest = [one for one in self.overlay_places() if not one.is_chosen]
         return any(one.moved or one.place.errors for one in rest)
 
     def move(self, wish: str) -> None:
-        """Move an overlay, 7 being its id: `up 7`, `down 7`, below all others (`add 7`), or out (`out 7`).
+        """Move the overlay with id 7: `up 7`, `down 7`, below all others (`add 7`), or out (`out 7`).
 
-        Nothing is saved, and what else was typed is not judged: the form is to be shown again.
+        Nothing is saved, and the rest of the input is not validated: the form is only shown again.
         """
         way, _blank, pk = wish.partition(" ")
         order = self._read_order()
@@ -438,13 +439,13 @@ class BlueprintForm(RowForm):
             self.offered = offered
 
     offered: Overlay | None = None
-    """The overlay that `offer` placed, for the page to say so."""
+    """The overlay that `offer` placed, so that the page can say so."""
 
     moved = ""
-    """The last move, for the page to lead the keyboard back to its button."""
+    """The last move, so that its button can get the keyboard focus back."""
 
     def _read_order(self) -> list[Overlay]:
-        """Return the overlays that have a number, by what is typed now or stored."""
+        """Return the overlays that have a number, as typed now or as stored."""
         numbers: dict[int, int] = {}
         for overlay in self.overlays:
             value = str(self[place_name(overlay)].value() or "").strip()
@@ -454,7 +455,7 @@ class BlueprintForm(RowForm):
         return sorted(placed, key=lambda overlay: numbers[overlay.pk])
 
     def clean(self) -> dict[str, Any]:
-        """Refuse two overlays at one place, and passwords: they are fields of each server."""
+        """Refuse two overlays at the same place, and passwords: each server has fields for those."""
         cleaned = super().clean() or self.cleaned_data
         if has_keys() and (found := find_settings("", cleaned.get("config", ""))):
             self.add_error("config", cast("Any", shorten(found, refuse_setting)))
@@ -483,7 +484,7 @@ class BlueprintForm(RowForm):
     def _find_obstacle(self, overlay: Overlay) -> str:
         """Return why an overlay cannot be used yet; empty if it can.
 
-        What has a place already can keep it: a start says what is missing.
+        One that already has a place may keep it: a start says what is missing.
         """
         if overlay.is_host_folder or overlay.latest_id is not None:
             return ""
@@ -492,7 +493,7 @@ class BlueprintForm(RowForm):
         return str(_("It has no files yet. Upload some on its page first."))
 
     def read_values(self, row: Any) -> dict[str, str]:
-        """Return what is stored, with the overlays, the topmost first."""
+        """Return what is stored, with the overlays, topmost first."""
         pins = row.read_pins()
         lines = [describe_place(one, pins.get(one.pk)) for one in row.ordered_overlays()]
         return super().read_values(row) | {"overlays": "\n".join(lines)}
@@ -504,7 +505,7 @@ class BlueprintForm(RowForm):
         return super().read_values(self.instance) | {"overlays": "\n".join(lines)}
 
     def save(self, commit: bool = True) -> Blueprint:
-        """Store the blueprint and its overlays; of a new one only if its owner may have one more."""
+        """Store the blueprint and its overlays; a new one only if its owner may have another."""
         if self.instance.pk is None:
             take_blueprint_place(self.instance.owner)
         blueprint: Blueprint = super().save(commit)
@@ -513,7 +514,7 @@ class BlueprintForm(RowForm):
 
 
 def refuse_setting(setting: Setting) -> str:
-    """Return why a blueprint's config may not set a password, in a sentence for one place."""
+    """Return why a blueprint's config may not set a password, as a sentence for one place."""
     return _(
         "%(place)s sets %(cvar)s, a password that every server of this blueprint would share. Remove it "
         "here and set “%(label)s” on each server instead."
@@ -525,7 +526,7 @@ def refuse_setting(setting: Setting) -> str:
 
 
 def move_in(order: list[Overlay], mover: Overlay, way: str) -> bool:
-    """Move an overlay within an order, into it or out of it; return whether it could be moved that way."""
+    """Move an overlay within an order, into it or out of it; return whether that move was possible."""
     if mover not in order:
         if way == "add":
             order.append(mover)
@@ -543,12 +544,12 @@ def move_in(order: list[Overlay], mover: Overlay, way: str) -> bool:
 
 
 def place_name(overlay: Overlay) -> str:
-    """Return the name of the form field with the place of `overlay`."""
+    """Return the name of the form field for the place of `overlay`."""
     return f"place_{overlay.pk}"
 
 
 def pin_name(overlay: Overlay) -> str:
-    """Return the name of the form field with the version of `overlay`."""
+    """Return the name of the form field for the version of `overlay`."""
     return f"pin_{overlay.pk}"
 
 
@@ -560,9 +561,9 @@ def describe_place(overlay: Overlay, pin: OverlayVersion | None) -> str:
 def read_versions(
     overlays: Iterable[Overlay], places: Iterable[BlueprintOverlay]
 ) -> dict[int, dict[int, OverlayVersion]]:
-    """Return the versions that can be chosen, by overlay and number, the newest first. One query.
+    """Return the versions to choose from, by overlay and number, newest first. One query.
 
-    Those are the newest ones of each overlay, and what is pinned already.
+    These are the newest ones of each overlay, and those that are pinned already.
     """
     found: dict[int, dict[int, OverlayVersion]] = {}
     ids = [overlay.pk for overlay in overlays if overlay.latest_id is not None]

@@ -1,4 +1,4 @@
-"""The form of a new server, which offers ready blueprints beside those that are there."""
+"""The form for a new server, which offers ready blueprints beside the existing ones."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,10 +15,10 @@ from servers.models import Blueprint, Host, Server
 from servers.quotas import take_blueprint_place
 
 NAME_TRIES = 5
-"""How often a new name is looked for if other people take it at the same moment."""
+"""How often to look for another name if other people take it at the same moment."""
 
 READY_PREFIX = "ready:"
-"""What a ready blueprint is chosen by: no number, as those that are stored are."""
+"""The prefix of a ready blueprint's value, so that it is never a number like those of stored ones."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BlueprintChoice:
 
 
 class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
-    """Chooses a blueprint that is there, or a ready one: that becomes a row once the form is saved."""
+    """Chooses an existing blueprint, or a ready one, which becomes a row when the form is saved."""
 
     def __init__(self, owner: User) -> None:
         super().__init__(
@@ -57,7 +57,7 @@ class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
 
 class NewServerForm(ServerForm):
-    """A new server of `user`, with its settings at what suits most."""
+    """A new server of `user`, with settings that suit most people."""
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
         super().__init__(*args, user=user, hosts=hosts, **kwargs)
@@ -68,7 +68,7 @@ class NewServerForm(ServerForm):
         self.fields["name"].widget.attrs = {**CODE, "autofocus": True}
 
     def ready_choices(self) -> list[BlueprintChoice]:
-        """Return the ready blueprints, and which rows they are or become. Two queries."""
+        """Return the ready blueprints, and which rows they are or will become. Two queries."""
         chosen = str(self["blueprint"].value())
         return [
             BlueprintChoice(
@@ -82,7 +82,7 @@ class NewServerForm(ServerForm):
         ]
 
     def stored_choices(self) -> list[BlueprintChoice]:
-        """Return the other blueprints that are there, and whose they are if not the user's own. One query."""
+        """Return the other existing blueprints, and whose they are if not the user's own. One query."""
         chosen = str(self["blueprint"].value())
         ready = [row.pk for row in self._ready_rows.values() if row.pk]
         rows = Blueprint.objects.usable_by(self.user).without_texts().exclude(pk__in=ready)
@@ -99,23 +99,23 @@ class NewServerForm(ServerForm):
 
     @cached_property
     def _ready_rows(self) -> dict[str, Blueprint]:
-        """Which rows the ready blueprints are or become, in their order."""
+        """The rows that the ready blueprints are or will become, in order."""
         return find_rows(self.user)
 
     def first_fields(self) -> list[forms.BoundField]:
-        """Return what everybody looks at: the name, and the host where there is a choice."""
+        """Return the fields that concern everybody: the name, and the host where there is a choice."""
         return [self[name] for name in ("name", "host") if name in self.fields]
 
     def more_fields(self) -> list[forms.BoundField]:
-        """Return what most leave as it is."""
+        """Return the fields that most people leave as they are."""
         return [self[name] for name in self.fields if name not in ("name", "host", "blueprint")]
 
     def more_matters(self) -> bool:
-        """Whether something of `more_fields` is filled in, or is to be put right."""
+        """Whether any of `more_fields` is filled in, or has a fault."""
         return any(field.errors or field.value() for field in self.more_fields())
 
     def clean_blueprint(self) -> Blueprint:
-        """Note whether the blueprint is one that is stored with the server: there is no id to look at yet."""
+        """Note whether the blueprint is one that is stored with the server: it has no id to check yet."""
         blueprint: Blueprint = self.cleaned_data["blueprint"]
         if blueprint._state.adding:  # noqa: SLF001 - documented
             self.unstored.add("blueprint")
@@ -126,16 +126,17 @@ class NewServerForm(ServerForm):
         return excluded | self.unstored
 
     def save(self, commit: bool = True) -> Server:
-        """Store the server, after its blueprint if that is a ready one; as `ServerForm` otherwise."""
+        """Store the server, after its blueprint if that is a ready one; otherwise as `ServerForm` does."""
         blueprint: Blueprint = self.cleaned_data["blueprint"]
         if blueprint._state.adding:  # noqa: SLF001 - documented
             self.instance.blueprint = self.store_ready(blueprint)
         return super().save(commit)
 
     def store_ready(self, blueprint: Blueprint) -> Blueprint:
-        """Return the row of a ready blueprint, and store it unless another request has done so meanwhile.
+        """Return the row of a ready blueprint, stored unless another request has stored it meanwhile.
 
-        In a transaction in which the owner is locked. Raises IntegrityError if others keep taking its name.
+        Call it in a transaction in which the owner is locked. Raises IntegrityError if others keep taking its
+        name.
         """
         content = (blueprint.arguments, blueprint.config)
         key = next(one.key for one in READY_BLUEPRINTS if (one.arguments, one.config) == content)
@@ -160,7 +161,7 @@ class NewServerForm(ServerForm):
 
 
 def describe_row(key: str, row: Blueprint) -> str:
-    """Return in a sentence which blueprint a ready one is or becomes; nothing if its name is as expected."""
+    """Return a sentence saying which blueprint a ready one is or becomes; empty if its name is as expected."""
     if not row._state.adding:  # noqa: SLF001 - documented
         return _("Uses your blueprint %(name)s.") % {"name": row.name}
     if row.name == key:

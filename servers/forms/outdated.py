@@ -1,7 +1,7 @@
-"""Keeps a form from being saved over what was saved since it was opened, by others or in another tab.
+"""Keeps a form from overwriting what was saved since it was opened, by others or in another tab.
 
-A form carries a hidden field `version`: of each of its fields, a digest of what was stored when the page was
-made. Whoever saves it without one, as scripts do, saves it as before.
+A form has a hidden field `version`: for each of its fields, a digest of what was stored when the page was
+made. A form sent without it, as by scripts, is saved as it is.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from servers.store import Sides, compare_sides
 
 VERSION_FIELD = "version"
 VERSION_CHARS = 4_000
-"""None of our forms has half as long a version."""
+"""More than twice the length of any of our forms' versions."""
 OUTDATED = gettext_lazy(
     "Other values were saved since you opened this form, so yours were not saved. "
     "Compare them, and save again to replace the saved ones with yours."
@@ -36,7 +36,7 @@ REMOVED = gettext_lazy("This was removed since you opened the form. Nothing was 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A field of which another value was saved than the form would save."""
+    """A field whose value has been changed since to something other than what the form would save."""
 
     label: str
     yours: str
@@ -44,7 +44,7 @@ class Conflict:
 
     @cached_property
     def sides(self) -> Sides:
-        """Both values by lines; those that only one of them has are marked."""
+        """Both values by lines; lines that only one of them has are marked."""
         return compare_sides(self.theirs, self.yours)
 
 
@@ -55,12 +55,12 @@ class OutdatedFormError(ValidationError):
 class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form that knows what was stored when it was opened.
 
-    After `refuse_outdated` has raised, `conflicts` says what differs, `last_change` who changed it if that is
-    recorded, and the form is one that has seen it: the next try saves it.
+    After `refuse_outdated` has raised, `conflicts` says what differs, and `last_change` who changed it, if
+    that is recorded. From then on the form counts as having seen that: the next try saves it.
     """
 
     reader: User | None = None
-    """Who fills it in, if it knows that: they are told of their own change as such."""
+    """Who is filling it in, if that is known: their own change is reported as theirs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,7 +84,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
 
     @property
     def seen_version(self) -> str:
-        """What the page's hidden field is to say; empty for a row that is not stored yet."""
+        """The value of the page's hidden field; empty for a row that is not stored yet."""
         if self._seen is not None:
             return self._seen
         if self.is_bound:
@@ -98,16 +98,16 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
 
     @property
     def status(self) -> HTTPStatus:
-        """What a page that shows the form again is answered with."""
+        """The status of the response that shows the form again."""
         return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.OK
 
     def read_values(self, row: Any) -> dict[str, str]:
-        """Return what a row says in the fields of this form, as texts for people, by name."""
+        """Return the values of a row in the fields of this form, as texts for people, by name."""
         names = {field.name for field in row._meta.fields}
         return {name: show_value(getattr(row, name)) for name in self.fields if name in names}
 
     def read_own_values(self) -> dict[str, str]:
-        """Return the same of what was typed, which has to be valid."""
+        """Return the same for what was typed, which must be valid."""
         return self.read_values(self.instance)
 
     def label_of(self, name: str) -> str:
@@ -115,13 +115,13 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         return str(self.fields[name].label or name) if name in self.fields else name.capitalize()
 
     def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:  # noqa: ARG002
-        """Return both values as they may be shown."""
+        """Return both values in a form that may be shown."""
         return yours, theirs
 
     def refuse_outdated(self) -> None:
         """Raise `OutdatedFormError` if somebody has stored what this form would overwrite unseen.
 
-        To be called in the transaction that saves it: the row is locked until its end.
+        Call it in the transaction that saves the form: the row stays locked until its end.
         """
         seen = dict(parse_qsl(read_version(self.data)))
         if not seen or self.instance.pk is None:
@@ -147,7 +147,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class VersionField(forms.CharField):
-    """The hidden field, for forms whose pages are not our own. It is never among what was changed."""
+    """The hidden field, for forms on pages that are not our own. It never counts as changed."""
 
     widget = forms.HiddenInput
 
@@ -157,7 +157,7 @@ class VersionField(forms.CharField):
 
 
 class VersionedAdminForm(VersionedForm):
-    """The same for the admin site, which saves in a transaction that is open, and shows errors as sentences."""
+    """The same for the admin site, whose transaction is already open, and which shows errors as sentences."""
 
     version = VersionField(required=False)
 
@@ -187,17 +187,17 @@ class VersionedAdminForm(VersionedForm):
 
 
 def read_version(data: Mapping[str, Any]) -> str:
-    """Return the version that a form was sent with, or the beginning of what is none."""
+    """Return the version that a form was sent with; of an invalid one, only the beginning."""
     return str(data.get(VERSION_FIELD, ""))[:VERSION_CHARS]
 
 
 def to_version(values: Mapping[str, str]) -> str:
-    """Return the version that a form with these values carries."""
+    """Return the version of a form with these values."""
     return urlencode({name: to_digest(value) for name, value in values.items()})
 
 
 def to_digest(value: str) -> str:
-    """Return what tells a value from others. Who gets it may read the value as well."""
+    """Return what distinguishes a value from others. Anybody who gets it may read the value as well."""
     return sha256(value.encode()).hexdigest()[:16]
 
 

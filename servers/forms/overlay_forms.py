@@ -1,4 +1,4 @@
-"""The forms of overlays: what one is called and who may use it, and changes of its files."""
+"""The forms of overlays: their name and who may use them, and changes of their files."""
 
 from http import HTTPStatus
 from typing import Any, cast
@@ -25,7 +25,7 @@ MAX_PATH_CHARS = 512
 
 
 class OverlayForm(RowForm):
-    """An overlay as its owner makes or changes it. Its name is that of folders on hosts: it stays."""
+    """An overlay as its owner makes or changes it. Its name is that of folders on hosts, so it stays."""
 
     class Meta:
         model = Overlay
@@ -52,7 +52,7 @@ class OverlayForm(RowForm):
             self.fields["name"].widget.attrs["autofocus"] = True
 
     def clean_name(self) -> str:
-        """Refuse the name of a folder of a host, unless one may name such a folder."""
+        """Refuse the name of a host's folder, unless the user may name such folders."""
         name: str = self.cleaned_data["name"]
         is_folder = OverlayReport.objects.filter(name=name).exists()
         if is_folder and not may(self._user, Verb.BRING_NATIVE_CODE):
@@ -65,7 +65,7 @@ class OverlayForm(RowForm):
         return name
 
     def save(self, commit: bool = True) -> Overlay:
-        """Store it, if its owner may have one more. What it is until it has files, its maker's rights say."""
+        """Store it, if its owner may have another. Until it has files, its maker's rights decide what it is."""
         if self.instance.pk is None:
             take_overlay_place(self._user)
             self.instance.is_host_folder = may(self._user, Verb.BRING_NATIVE_CODE)
@@ -74,7 +74,7 @@ class OverlayForm(RowForm):
 
 
 class FileForm(PlainForm, forms.Form):
-    """What all changes of a file have: what it was when the form was opened, and a note."""
+    """What every change of a file has: what the file was when the form was opened, and a note."""
 
     note = forms.CharField(
         label=_("Note"),
@@ -98,11 +98,11 @@ class FileForm(PlainForm, forms.Form):
 
     @property
     def status(self) -> HTTPStatus:
-        """What a page that shows the form again is answered with."""
+        """The status of the response that shows the form again."""
         return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.OK
 
     def show_conflict(self, yours: str, theirs: str, now: str) -> None:
-        """Say that the file was changed in between; the next try is one that has seen it."""
+        """Say that the file has changed since. The form counts as having seen that, so the next try saves."""
         self.conflicts = [Conflict(str(_("text")), yours, theirs)]
         self.seen_version = now
 
@@ -131,7 +131,7 @@ class PathForm(FileForm):
 
 
 class TextForm(FileForm):
-    """The text of a file. `before` is what it was."""
+    """The text of a file. `before` is the text it had."""
 
     text = forms.CharField(label=_("Text"), required=False, strip=False, widget=CodeArea(rows=24))
 
@@ -141,18 +141,18 @@ class TextForm(FileForm):
         super().__init__(*args, **kwargs)
         self._path = path
         self._before = before
-        # Told in bytes below; of what is longer the page shows so much again.
+        # The error below counts bytes; of a longer text the page shows this much again.
         cast("forms.CharField", self.fields["text"]).max_length = MAX_TEXT_BYTES
         if not self.is_bound:
             self.initial.setdefault("text", before.shown)
 
     @property
     def bytes(self) -> bytes:
-        """The file with what was typed."""
+        """The file with the text that was typed."""
         return self._before.rewrite(self.cleaned_data["text"])
 
     def clean_text(self) -> str:
-        """Refuse what is too long to be edited again, and new passwords: they are fields of each server."""
+        """Refuse a text too long to be edited again, and new passwords: each server has fields for those."""
         text: str = self.cleaned_data["text"]
         try:
             data = self._before.rewrite(text)
@@ -173,12 +173,12 @@ class TextForm(FileForm):
         return text
 
     def _find_path(self) -> str:
-        """Return where the text is to lie."""
+        """Return where the text will be."""
         return self._path
 
 
 class NewPathForm(PathForm):
-    """Another path for a file; `text` is what is in it, if it is a text."""
+    """A new path for a file; `text` is its content, if it is a text."""
 
     def __init__(self, *args: Any, path: str, text: Text | None, **kwargs: Any) -> None:
         super().__init__(*args, initial={"path": path}, **kwargs)
@@ -186,7 +186,7 @@ class NewPathForm(PathForm):
         self._text = text.shown if text else ""
 
     def clean_path(self) -> str:
-        """Refuse the path of a config for a text with passwords, which nobody has read as such before."""
+        """Refuse a config's path for a text with passwords, since nobody has checked it as a config before."""
         path = super().clean_path()
         known = find_passwords(self._path, self._text)
         refuse_passwords(find_passwords(path, self._text), known)
@@ -194,7 +194,7 @@ class NewPathForm(PathForm):
 
 
 class NewTextForm(TextForm, PathForm):
-    """A text file that is not there yet."""
+    """A text file that does not exist yet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, path="", before=NEW_TEXT, opened="", **kwargs)
@@ -215,7 +215,7 @@ class NewTextForm(TextForm, PathForm):
 
 
 def refuse_passwords(found: list[Any], known: list[Any]) -> None:
-    """Raise ValidationError for the first setting of a password that is not among those `known`."""
+    """Raise ValidationError for the first place that sets a password and is not among those `known`."""
     secrets = {setting.secret for setting in known}
     for setting in found:
         if setting.secret not in secrets:
@@ -233,7 +233,7 @@ def refuse_passwords(found: list[Any], known: list[Any]) -> None:
 
 
 def find_passwords(path: str, text: str) -> list[Any]:
-    """Return the places of a config of the game that set passwords, where the panel keeps those itself."""
+    """Return the places in a config of the game that set passwords, if the panel keeps passwords itself."""
     if not path.lower().endswith(".cfg") or not has_keys():
         return []
     return find_settings("", text)

@@ -15,7 +15,7 @@ ATTRIBUTES = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "n
 
 
 class SecretField(forms.CharField):
-    """A password that can be set. What is stored is not sent with the form."""
+    """A password that can be set. The stored one is never sent with the form."""
 
     def __init__(self, secret: ServerSecret, help_text: str) -> None:
         self._secret = secret
@@ -25,7 +25,7 @@ class SecretField(forms.CharField):
         )
 
     def clean(self, value: Any) -> str:
-        """Return the password if a config can carry it."""
+        """Return the password if a config can contain it."""
         try:
             return require_secret(self._secret.what, super().clean(value))
         except ValueError as error:
@@ -33,7 +33,7 @@ class SecretField(forms.CharField):
 
 
 class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A server's form that puts passwords, typed or found in the config, into the columns of their own.
+    """A server's form that puts passwords, typed or found in the config, into their own columns.
 
     `notes` tells people what was moved. Without keys everything stays where it is.
     """
@@ -65,7 +65,7 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
             )
 
     def clean(self) -> dict[str, Any]:
-        """Set the passwords, and take those that the config sets out of it."""
+        """Set the passwords, and remove from the config those that it sets."""
         cleaned = super().clean() or self.cleaned_data
         if not has_keys():
             return cleaned
@@ -102,7 +102,7 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
                 )
 
     def save_changes(self) -> None:
-        """Store what the form writes of a server that is there: of its other columns jobs know more."""
+        """Store what the form changes of an existing server: jobs know more about its other columns."""
         model_fields = {field.name for field in self.instance._meta.fields}
         written = [name for name in self.fields if name in model_fields]
         self.instance.save(update_fields=[*written, *self.set_columns, "updated_at"])

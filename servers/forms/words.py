@@ -1,4 +1,4 @@
-"""What forms say of faults, in the panel's words: Django's own sentences are about fields and values."""
+"""The panel's own words for errors in forms: Django's sentences are about fields and values."""
 
 from typing import Any
 
@@ -25,17 +25,17 @@ VALIDATOR_WORDS: dict[type[Any], str | Promise] = {
 
 
 class PlainForm(forms.BaseForm):
-    """A form whose faults are told in the panel's words. What a field says in words of its own stays."""
+    """A form that reports errors in the panel's words. A field's own messages stay."""
 
     def full_clean(self) -> None:
-        """Judge what was typed."""
+        """Validate the input."""
         for field in self.fields.values():
             speak_plainly(field)
         super().full_clean()
 
 
 def speak_plainly(field: forms.Field) -> None:
-    """Put the panel's words in the place of Django's own."""
+    """Replace Django's own messages with the panel's words."""
     for code, words in FIELD_WORDS.items():
         if field.error_messages.get(code) == default_words(field, code):
             field.error_messages[code] = str(words)
@@ -46,13 +46,13 @@ def speak_plainly(field: forms.Field) -> None:
 
 
 def default_words(field: forms.Field, code: str) -> Any:
-    """Return what Django has fields of this kind say; None if it has no words for that."""
+    """Return Django's messages for fields of this kind; None if it has none."""
     kinds = (vars(kind).get("default_error_messages", {}) for kind in type(field).__mro__)
     return next((words[code] for words in kinds if code in words), None)
 
 
 def to_plain(validator: Any) -> Any:
-    """Return `validator`, or one like it that has the panel's words in the place of Django's."""
+    """Return `validator`, or one like it with the panel's words instead of Django's."""
     words = VALIDATOR_WORDS.get(type(validator))
     if words is None or validator.message != type(validator).message:
         return validator

@@ -20,7 +20,7 @@ CLIENT_HAS_LEFT = "saferoom.client_has_left"
 
 
 class ClientHasLeftError(Exception):
-    """Nobody is waiting for the answer any more, so none is made."""
+    """Nobody is waiting for the answer, so none is made."""
 
 
 class SearchTurn:

@@ -1,4 +1,4 @@
-"""Blueprints, and which overlays they have."""
+"""Blueprints, and the overlays they have."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, cast
@@ -31,10 +31,10 @@ from servers.permissions import Person, Role, Verb, may
 MIB = 1024**2
 
 overlays_changed = Signal()
-"""Sent when a blueprint, `instance`, has got other overlays, another order of them, or other pins."""
+"""Sent when a blueprint, `instance`, gets different overlays, another order of them, or different pins."""
 
 LOWEST_MEMORY_LIMIT_MIB = 512
-"""With less the game does not even load a map, and would be ended at every start."""
+"""With less, the game cannot even load a map, and would be killed at every start."""
 
 LOWEST_TASKS_LIMIT = 32
 """srcds has a dozen threads of its own, beside the script that runs it."""
@@ -70,12 +70,12 @@ class BlueprintQuerySet(models.QuerySet["Blueprint"]):
         return self.filter(owner_id=user.pk)
 
     def with_ordered_overlays(self) -> "BlueprintQuerySet":
-        """Fetch the overlays along, as `blueprint_overlays` with their places, the topmost first."""
+        """Fetch the overlays as well, as `blueprint_overlays` with their places, topmost first."""
         overlays = Overlay.objects.with_summaries()
         return self.prefetch_related(Prefetch("blueprint_overlays__overlay", overlays))
 
     def without_texts(self) -> "BlueprintQuerySet":
-        """Leave out what can be long, for lists that only name the blueprints."""
+        """Leave out texts that can be long, for lists that only name the blueprints."""
         return self.defer("arguments", "config")
 
 
@@ -177,14 +177,14 @@ class Blueprint(models.Model):
         return reverse("servers:blueprint_detail", args=[self.name])
 
     def clean(self) -> None:
-        """Refuse the name that is a page of ours: /blueprints/new/ is where blueprints are made."""
+        """Refuse the name of one of our own pages: /blueprints/new/ is where blueprints are made."""
         if self.name == "new":
             raise ValidationError(
                 {"name": _("“new” is the address of a page of the panel. Choose another name.")}
             )
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on it: its owner's, or that of who may read it. One query."""
+        """Return the role of `user` on it: that of its owner, or of people who may read it. One query."""
         if self.owner_id == user.pk:
             return Role.OWNER
         configured = self.servers.filter(has_role(user, Verb.CONFIGURE))
@@ -192,12 +192,12 @@ class Blueprint(models.Model):
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with its arguments and config: stored before a rule was made, they may break it."""
+        """What is wrong with its arguments and config: they may break rules that are newer than they are."""
         return [*find_argument_faults(self.arguments), *find_config_faults(self.config)]
 
     @property
     def limits_label(self) -> str:
-        """The limits in words; empty where there is none."""
+        """The limits in words; empty if there are none."""
         parts = []
         if self.memory_limit_mib is not None:
             parts.append(f"{self.memory_limit_mib} MiB of memory")
@@ -214,7 +214,7 @@ class Blueprint(models.Model):
         return [name for name, value in zip(LIMIT_NAMES, values, strict=True) if value is not None]
 
     def ordered_overlays(self) -> models.QuerySet[Overlay]:
-        """Return the overlays with their latest versions, the topmost first."""
+        """Return the overlays with their latest versions, topmost first."""
         overlays = cast("OverlayQuerySet", self.overlays.all()).with_summaries()
         return overlays.order_by("blueprint_overlays__position").select_related("latest")
 
@@ -225,16 +225,16 @@ class Blueprint(models.Model):
 
     @cached_property
     def place_references(self) -> tuple[str | None, ...]:
-        """What is at each place, the topmost first: an `OverlayReference` as text, None for an empty overlay.
+        """What is at each place, topmost first: an `OverlayReference` as text, None for an empty overlay.
 
-        They are as they were when this was first asked for: of an overlay with versions the one that is pinned
-        here, or else its latest.
+        As it was when this was first asked for. For an overlay with versions it is the one pinned here, or
+        else the latest.
         """
         return tuple(refer(self.blueprint_overlays.all()))
 
     @property
     def overlay_references(self) -> tuple[str, ...]:
-        """What a server is made of, the topmost first, as texts of `hostops.specs.OverlayReference`."""
+        """What a server is made of, topmost first, as texts of `hostops.specs.OverlayReference`."""
         return tuple(reference for reference in self.place_references if reference is not None)
 
     @classmethod
@@ -250,7 +250,7 @@ class Blueprint(models.Model):
     def set_overlays(
         self, overlays: Collection[Overlay], pins: Mapping[int, OverlayVersion] | None = None
     ) -> None:
-        """Replace the overlays by `overlays`, the topmost first; `pins` has versions by their overlays' ids."""
+        """Replace the overlays by `overlays`, topmost first; `pins` has versions by their overlays' ids."""
         pins = pins or {}
         places = [
             BlueprintOverlay(
@@ -268,7 +268,7 @@ class Blueprint(models.Model):
 
 
 class BlueprintOverlay(models.Model):
-    """The place of one overlay in a blueprint; position 1 lies on top."""
+    """The place of one overlay in a blueprint; position 1 is on top."""
 
     blueprint = models.ForeignKey(Blueprint, models.CASCADE, related_name="blueprint_overlays")
     overlay = models.ForeignKey(Overlay, models.PROTECT, related_name="blueprint_overlays")
@@ -300,9 +300,9 @@ class BlueprintOverlay(models.Model):
 
 
 def refer(places: models.QuerySet[BlueprintOverlay], *columns: str) -> models.QuerySet[Any, Any]:
-    """Return the references of overlays at `places`, the topmost first: each alone, or behind `columns`.
+    """Return the references of overlays at `places`, topmost first: each alone, or after `columns`.
 
-    None stands for an empty overlay: its name may be that of a folder which nobody had the right to name.
+    None stands for an empty overlay: its name may be that of a folder that nobody had the right to name.
     """
     folder = Case(When(overlay__is_host_folder=True, then=F("overlay__name")))
     reference = Coalesce("version__reference", "overlay__latest__reference", folder)

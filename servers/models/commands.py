@@ -141,7 +141,7 @@ class ConsoleCommand(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it will not change any more."""
+        """Whether it will never change again."""
         return self.state not in UNFINISHED_STATES
 
     @property

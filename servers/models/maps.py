@@ -73,9 +73,9 @@ class MapChange(models.Model):
         return timezone.now() - self.created_at < RECENT
 
     def is_history(self, server: Server, up_since: datetime | None) -> bool:
-        """Whether what came of it is no longer what `server` plays: it was started again, or plays another map.
+        """Whether it no longer matters for what `server` plays: the server was restarted, or plays another map.
 
-        `up_since` is when it was started, if it runs and that is known.
+        `up_since` is when it was started, if it is running and that is known.
         """
         if self.state not in (MapChangeState.PLAYING, MapChangeState.OTHER, MapChangeState.UNKNOWN):
             return False

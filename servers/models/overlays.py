@@ -89,30 +89,31 @@ class Overlay(models.Model):
 
     @property
     def summary(self) -> str:
-        """The beginning of its description, as lists show it."""
+        """The beginning of its description, for lists."""
         loaded = vars(self)
         start = loaded["description_start" if "description_start" in loaded else "description"]
         return Truncator(start).chars(SUMMARY_CHARS)
 
     def clean(self) -> None:
-        """Refuse the name that is a page of ours: /overlays/new/ is where overlays are made."""
+        """Refuse the name of one of our own pages: /overlays/new/ is where overlays are made."""
         if self._state.adding and self.name == "new":
             raise ValidationError(
                 {"name": _("“new” is taken by a page of the panel. Choose another name.")}
             )
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on it: its owner's, or that of who may use it."""
+        """Return the role of `user` on it: that of its owner, or of people who may use it."""
         if self.owner_id is not None and self.owner_id == user.pk:
             return Role.OWNER
         return Role.VIEWER if self.is_shared else None
 
 
 class OverlayVersion(WithFindings, ContentReport):
-    """What an overlay was at one time. Nothing of it ever changes but the report of what is in it.
+    """The state of an overlay at one time. Nothing about it ever changes except the report on what is in it.
 
-    Its files are told by a manifest (`hostops.specs.read_manifest`), which is a blob of the panel's store as
-    the files themselves are; `digest` is the manifest's hash. `findings` are as those of an `OverlayReport`.
+    Its files are listed in a manifest (`hostops.specs.read_manifest`), which is a blob of the panel's store
+    like the files themselves; `digest` is the manifest's hash. `findings` are like those of an
+    `OverlayReport`.
     """
 
     overlay = models.ForeignKey(Overlay, models.CASCADE, related_name="versions")
@@ -159,7 +160,7 @@ class OverlayVersion(WithFindings, ContentReport):
 
 
 class LaidOutVersion(models.Model):
-    """A version that a host has ready, as its worker found it: a start there fetches nothing of it."""
+    """A version that a host has ready, according to its worker: a start there does not have to fetch it."""
 
     host = models.ForeignKey(Host, models.CASCADE, related_name="laid_out_versions")
     version = models.ForeignKey(OverlayVersion, models.CASCADE, related_name="laid_out")

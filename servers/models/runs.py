@@ -1,6 +1,6 @@
-"""What each run of a server was started with, and in what its next start would differ.
+"""What each run of a server was started with, and how its next start would differ.
 
-Passwords are not among it in plain: texts are shown without them, and compared by keyed digests.
+Passwords are not stored in plain: texts are shown without them, and compared by keyed digests.
 """
 
 import json
@@ -33,14 +33,14 @@ from servers.secrets import (
 )
 
 RUNS_KEPT = 20
-"""Per server, and those that jobs refer to."""
+"""Per server, besides those that jobs refer to."""
 
 MIN_SECRET_CHARS = 4
-"""A shorter password is hidden only behind its name: it would hide half of every line."""
+"""A shorter password is hidden only after its name: hiding it everywhere would hide half of every line."""
 
 
 class RunPart(models.TextChoices):
-    """What a start is made of, in the words of the pages."""
+    """A part of what a server is started with, named as on pages."""
 
     ARGUMENTS = "arguments", "launch arguments"
     CONFIG = "config", "config"
@@ -64,7 +64,7 @@ RESTORED_PARTS = frozenset(
 
 
 class SeenFiles(NamedTuple):
-    """What an overlay's files were seen to be, and when they were seen to be so for the first time."""
+    """What an overlay's files were found to be, and when they were first found so."""
 
     fingerprint: str
     looked_at: datetime
@@ -73,9 +73,9 @@ class SeenFiles(NamedTuple):
 class Run(models.Model):
     """One start of a server, with what it was started with.
 
-    The job that starts a server stores it, in the transaction that ends the job. A job whose worker was killed
-    leaves one of which nothing is known, so that nobody takes the run before it for the one that goes on. A
-    start by hand (`l4d2ctl start`) leaves none.
+    The job that starts a server stores it, in the transaction that ends the job. A job whose worker was
+    killed leaves a run of which nothing is known, so that nobody mistakes the run before it for the current
+    one. A start by hand (`l4d2ctl start`) leaves none.
     """
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="runs", db_index=False)
@@ -101,7 +101,7 @@ class Run(models.Model):
     memory_limit_bytes = models.BigIntegerField(null=True)
     tasks_limit = models.PositiveIntegerField(null=True)
     cpu_weight = models.PositiveIntegerField(null=True)
-    # For people: without passwords, an argument with its values on each line.
+    # For people: without passwords, each argument and its values on a line of its own.
     arguments = models.TextField(blank=True)
     config = models.TextField(blank=True)
     digest_key = models.CharField(max_length=8, blank=True)
@@ -170,17 +170,17 @@ class Run(models.Model):
 
     @classmethod
     def record(cls, runs: Sequence[Self]) -> None:
-        """Store runs, and forget the oldest of their servers beyond those that are kept."""
+        """Store runs, and delete the oldest of their servers' runs beyond those that are kept."""
         for run in runs:
-            run.pk = None  # A try to store it may have been rolled back.
+            run.pk = None  # An attempt to store it may have been rolled back.
         cls.objects.bulk_create(runs)
         for server_id in {run.server_id for run in runs}:
             of_server = cls.objects.filter(server_id=server_id)
             kept = list(of_server.values_list("pk", flat=True)[:RUNS_KEPT])
             if len(kept) == RUNS_KEPT:
-                # A job says which run it was to repeat for as long as it is there itself.
+                # A job that repeats a run keeps the reference to it for as long as the job itself exists.
                 old = of_server.filter(pk__lt=kept[-1], jobs=None).order_by()
-                # Locked, and then looked again: a request to repeat one may be under way.
+                # Locked, and then checked again: a request to repeat one may be on its way.
                 locked = [run.pk for run in old.select_for_update(of=("self",)).only("pk")]
                 old.filter(pk__in=locked).delete()
 
@@ -191,18 +191,18 @@ class Run(models.Model):
 
     @property
     def started_by(self) -> str:
-        """Who asked for it, in words."""
+        """Who requested it, in words."""
         if self.started_by_name is None:
             return _("not known")
         return self.started_by_name or "Saferoom"
 
     @property
     def overlay_references(self) -> tuple[str, ...]:
-        """The overlays that it was started with, the topmost first."""
+        """The overlays that it was started with, topmost first."""
         return tuple(name for name, _fingerprint in self.overlays)
 
     def to_spec(self, server: Server) -> InstanceSpec:
-        """Return what starts `server` as it was, with today's passwords.
+        """Return a spec that starts `server` as it was, with today's passwords.
 
         Raises `SecretError` if what was kept, or a password, cannot be decrypted.
         """
@@ -233,11 +233,11 @@ class Run(models.Model):
     def find_changes(
         self, server: Server, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
     ) -> tuple[RunPart, ...]:
-        """Return in what a start of `server` with `spec` would differ from this run.
+        """Return the parts in which a start of `server` with `spec` would differ from this run.
 
-        `spec` is without passwords: those are `server`'s. `seen_files` is what the overlays on its host are
-        now; one of which that is not known, now or then, has not changed. Empty if nothing is known of this
-        run.
+        `spec` has no passwords: those are `server`'s. `seen_files` is what the overlays on its host are now;
+        an overlay for which that is unknown, now or then, counts as unchanged. Empty if nothing is known of
+        this run.
         """
         if not self.is_known:
             return ()
@@ -267,7 +267,7 @@ class Run(models.Model):
     def changed_overlays(self, seen_files: Mapping[str, SeenFiles]) -> list[str]:
         """Return the overlays whose files are no longer those that the run was started with.
 
-        What was seen before it started does not tell: hosts are looked at every now and then.
+        What was seen before the start proves nothing: hosts are only checked every now and then.
         """
         return [
             name
@@ -283,7 +283,7 @@ class Run(models.Model):
         try:
             return digest_password(key, server, secret) != then
         except SecretError:
-            return False  # Nobody can tell; the page of the server says what cannot be decrypted.
+            return False  # Unknown; the server's page says what cannot be decrypted.
 
     def _has_changed_limits(self, server: Server, spec: InstanceSpec) -> bool:
         then = (self.memory_limit_bytes, self.tasks_limit, self.cpu_weight)
@@ -296,7 +296,7 @@ class Run(models.Model):
 
 
 def read_seen_files(host_ids: Iterable[int]) -> dict[int, dict[str, SeenFiles]]:
-    """Return what the overlays on hosts are, by host and by name, as their workers reported last."""
+    """Return the overlays' files by host and by name, as the hosts' workers last reported them."""
     found: dict[int, dict[str, SeenFiles]] = {host_id: {} for host_id in host_ids}
     reports = OverlayReport.objects.order_by().filter(host__in=found)
     rows = reports.values_list("host_id", "name", "fingerprint", "looked_at")
@@ -314,16 +314,16 @@ def digest_password(key: DigestKey, server: Server, secret: ServerSecret) -> str
 
 
 def digest_whole(key: DigestKey, spec: InstanceSpec, rcon: str, join: str) -> str:
-    """Return one digest of a spec, its passwords as the digests of theirs."""
+    """Return one digest of a whole spec, in which the passwords are represented by their digests."""
     limits = (spec.memory_limit_bytes, spec.tasks_limit, spec.cpu_weight)
     whole = (spec.arguments, spec.config, spec.overlays, limits, spec.port, spec.bind_address)
     return make_digest(key, json.dumps((*whole, rcon, join)))
 
 
 def digest_server(key_id: str, server: Server) -> str:
-    """Return the same of what `server` would be started with now.
+    """Return the same for what `server` would be started with now.
 
-    Raises ValueError if it cannot be started as it is, or nobody can tell what its passwords are.
+    Raises ValueError if it cannot be started as it is, or if its passwords cannot be decrypted.
     """
     key = find_digest_key(key_id)
     rcon, join = (
@@ -334,7 +334,7 @@ def digest_server(key_id: str, server: Server) -> str:
 
 
 def with_readable_passwords(server: Server, spec: InstanceSpec) -> InstanceSpec:
-    """Return `spec` with the passwords of `server`, so that they are hidden where it is shown.
+    """Return `spec` with the passwords of `server`, so that they are masked where it is shown.
 
     Without them if one cannot be decrypted.
     """
@@ -346,7 +346,7 @@ def with_readable_passwords(server: Server, spec: InstanceSpec) -> InstanceSpec:
 
 
 def seal(spec: InstanceSpec) -> str:
-    """Return a token of what may hold passwords and is needed to start again; empty where there are no keys."""
+    """Return a token of what may contain passwords and is needed to start again; empty without keys."""
     if not has_keys():
         return ""
     return encrypt(json.dumps({"arguments": spec.arguments, "config": spec.config}))

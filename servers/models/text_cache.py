@@ -1,4 +1,4 @@
-"""A cache of what is found out about texts that people write, which holds few results of long ones."""
+"""A cache for what is computed from texts that people write; it keeps few results for long texts."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -30,7 +30,7 @@ def cache_of_texts(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def count_characters(args: tuple[object, ...]) -> int:
-    """Return how long the texts among arguments are, those in tuples too."""
+    """Return the total length of the texts among arguments, including those in tuples."""
     count = 0
     for one in args:
         if isinstance(one, str):

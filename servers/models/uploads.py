@@ -36,7 +36,7 @@ class UploadState(models.TextChoices):
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
-    """Uploads, by who may see them and how they stand."""
+    """Uploads, by who may see them and by their state."""
 
     def visible_to(self, user: Person) -> "UploadQuerySet":
         """Return the uploads to overlays that `user` may change."""
@@ -94,11 +94,11 @@ class Upload(models.Model):
         return f"upload {self.pk} to {self.overlay_id}"
 
     def get_absolute_url(self) -> str:
-        """Return the address under which its state is told."""
+        """Return the address that reports its state."""
         return reverse("jobs:upload", args=[self.overlay.name, self.pk])
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on its overlay."""
+        """Return the role of `user` on its overlay."""
         return self.overlay.role_of(user)
 
     @property
@@ -108,7 +108,7 @@ class Upload(models.Model):
 
     @property
     def can_be_tried(self) -> bool:
-        """Whether a version may be made from what is there."""
+        """Whether a version may be made from what has arrived."""
         return self.state in (UploadState.RECEIVING, UploadState.FAILED, UploadState.CANCELLED)
 
     @property
@@ -117,7 +117,7 @@ class Upload(models.Model):
         return self.touched_at + timedelta(days=KEPT_DAYS)
 
     def touch(self, **changes: Any) -> None:
-        """Store changes of this row, and that somebody cares about it."""
+        """Store changes of this row, and note that somebody still needs it."""
         changes["touched_at"] = timezone.now()
         for name, value in changes.items():
             setattr(self, name, value)

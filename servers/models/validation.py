@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
 
 CONFIG_CHARS = 64 * 1024
-"""So long a config may be. The engine's command buffer has 8 KiB: the rest is room for comments."""
+"""The longest config. The engine's command buffer has 8 KiB: the rest leaves room for comments."""
 
 DESCRIPTION_CHARS = 1_000
 SENTENCES_SHOWN = 20
@@ -68,9 +68,9 @@ def find_config_faults(text: str) -> list[str]:
 
 
 def shorten(found: Sequence[T], tell: Callable[[T], str] = str) -> list[str]:
-    """Return a sentence for each of the first that were `found`, and one that says how many more there are.
+    """Return a sentence for each of the first that were `found`, and one with the number of the others.
 
-    What a person can put into one text by the thousand would be a page of megabytes.
+    A person can put thousands of them into one text, and then the page would have megabytes.
     """
     sentences = [tell(one) for one in found[:SENTENCES_SHOWN]]
     if more := len(found) - len(sentences):
@@ -80,7 +80,7 @@ def shorten(found: Sequence[T], tell: Callable[[T], str] = str) -> list[str]:
 
 
 def require_length(text: str, most: int, *, stored: str) -> None:
-    """Raise ValidationError for a text that is too long, unless it is the one that is `stored` already."""
+    """Raise ValidationError for a text that is too long, unless it is already `stored`."""
     text = to_plain_lines(text)
     if len(text) > most and text != to_plain_lines(stored):
         raise ValidationError(
@@ -91,7 +91,7 @@ def require_length(text: str, most: int, *, stored: str) -> None:
 
 
 def to_plain_lines(text: str) -> str:
-    """Return a config as hosts have it: LF at the end of lines, and no blanks around the whole."""
+    """Return a config as hosts have it: lines end with LF, and there are no blanks around the whole."""
     return text.replace("\r\n", "\n").strip()
 
 

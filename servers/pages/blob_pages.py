@@ -1,4 +1,4 @@
-"""Gives workers on other machines the files of overlays' versions, by addresses that are signed."""
+"""Sends files of overlays' versions to workers on other machines, at signed addresses."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from servers.store import get_store, is_signed
 
 PART_BYTES = 1024**2
-"""So much is read at a time, in a thread, which is then given back: a slow client holds none."""
+"""How much is read at a time, in a thread that is then released: a slow client does not occupy one."""
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-", re.ASCII)
 _HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes"}
@@ -21,7 +21,7 @@ _HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes"}
 
 @require_safe
 async def blob(request: HttpRequest, sha256: str) -> HttpResponseBase:
-    """Send a blob, or with `Range: bytes=N-` the rest of it; 404 for whatever is wrong with the address."""
+    """Send a blob, or with `Range: bytes=N-` the rest of it; 404 if anything is wrong with the address."""
     if not is_signed(sha256, request.GET.get("signed", "")):
         return refuse()
     path = get_store().path_of(sha256)
@@ -55,7 +55,7 @@ async def read_parts(path: Path, begin: int) -> AsyncIterator[bytes]:
 
 
 def refuse() -> HttpResponse:
-    """Answer that there is nothing here; no stranger is told which blobs there are."""
+    """Answer that there is nothing here; strangers do not learn which blobs exist."""
     return HttpResponse(
         _("There is nothing at this address."),
         status=HTTPStatus.NOT_FOUND,

@@ -15,7 +15,7 @@ from servers.store import VersionRefusedError
 @require_POST
 @sign_in_required
 def blueprint_cure(request: SignedInRequest, name: str) -> HttpResponse:
-    """Do what a `cure` wishes to a blueprint; lead to its page, or to `next`."""
+    """Apply a `cure` to a blueprint; redirect to its page, or to `next`."""
     blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
     try:
         done = apply_cure(request.user, blueprint, request.POST.get("cure", ""))

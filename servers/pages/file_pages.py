@@ -1,4 +1,4 @@
-"""The pages on which files of an overlay are changed. Each change makes a new version."""
+"""The pages for changing files of an overlay. Each change makes a new version."""
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -42,7 +42,7 @@ def get_latest(request: SignedInRequest, name: str) -> tuple[Overlay, OverlayVer
 def lead_to_version(
     request: SignedInRequest, overlay: Overlay, version: OverlayVersion, before: int | None
 ) -> HttpResponse:
-    """Say which version a change has made, and lead to its overlay."""
+    """Say which version a change has made, and redirect to its overlay."""
     if version.pk == before:
         messages.info(request, _("No version was made: nothing differs from the latest one."))
     else:
@@ -58,7 +58,7 @@ def lead_to_version(
 @sign_in_required
 @files_page
 def overlay_file_new(request: SignedInRequest, name: str) -> HttpResponse:
-    """Write a text file that is not there yet; it may be the first one of an overlay."""
+    """Create a text file; it may be the first file of an overlay."""
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     form = NewTextForm(request.POST or None, initial={"path": read_path(request)})
     if request.method == "POST" and form.is_valid():
@@ -131,7 +131,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
 def show_both(
     request: SignedInRequest, form: TextForm, overlay: Overlay, error: FileChangedError
 ) -> None:
-    """Show what was saved in between beside what was typed, and who made the latest version."""
+    """Show what was saved meanwhile beside what was typed, and who made the latest version."""
     now = read_if_text(error.now)
     theirs = now.shown if now else ""
     form.show_conflict(form.cleaned_data["text"], theirs, error.now.sha256 if error.now else "")
@@ -182,7 +182,7 @@ def overlay_file_rename(request: SignedInRequest, name: str) -> HttpResponse:
 @sign_in_required
 @files_page
 def overlay_file_seed(request: SignedInRequest, name: str) -> HttpResponse:
-    """Let servers keep their own version of a file of the latest version, or not any longer."""
+    """Let servers keep their own copy of a file of the latest version, or stop letting them."""
     overlay, latest = get_latest(request, name)
     path = read_path(request)
     try:

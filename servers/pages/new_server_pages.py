@@ -1,6 +1,6 @@
-"""The screen that makes servers: the game, what is played, and how far the new server is.
+"""The screen that makes servers: the game, what is played, and the progress of the new server.
 
-Whoever has no server yet finds it in place of the list. The code that starts a server made here is in
+People without any server get it in place of the list. The code that starts a server made here is in
 `jobs.pages.make_and_start`.
 """
 
@@ -27,7 +27,7 @@ from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 
 MADE_PARAMETER = "made"
-"""Names the server that was just made; the screen shows how far it is."""
+"""Names the server that was just made; the screen shows its progress."""
 
 form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
     ["GET", "HEAD", "POST"]

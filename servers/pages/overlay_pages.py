@@ -54,7 +54,7 @@ LAID_OUT = Prefetch(
 
 @dataclass(frozen=True)
 class ServerUse:
-    """A server that is made of an overlay: what it runs with, if that is not what it would be started with."""
+    """A server that is made of an overlay, and what it runs with, if a start now would use something else."""
 
     server: Server
     version: OverlayVersion | None
@@ -65,7 +65,7 @@ class ServerUse:
 @require_safe
 @sign_in_required
 def overlay_list(request: SignedInRequest) -> HttpResponse:
-    """List the overlays that one may use, and, for who sees hosts, the folders that are none yet."""
+    """List the overlays that the user may use and, for people who see hosts, folders without an overlay."""
     user = request.user
     overlays = Overlay.objects.usable_by(user).with_summaries().select_related("latest", "owner")
     overlays = overlays.annotate(blueprint_count=Count("blueprint_overlays"))
@@ -87,7 +87,7 @@ def overlay_list(request: SignedInRequest) -> HttpResponse:
 @require_safe
 @sign_in_required
 def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show the versions of an overlay, or what was found of it on each host."""
+    """Show the versions of an overlay, or what was found in it on each host."""
     user = request.user
     reports = OverlayReport.objects.filter(name=name).select_related("host").order_by("host__name")
     if not Overlay.objects.filter(name=name).exists():
@@ -98,7 +98,7 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
     context: dict[str, Any] = {"name": name, "overlay": overlay, **describe_use(user, overlay)}
     if overlay.latest is None:
         looked_at = Host.objects.filter(overlays_reported_at__isnull=False)
-        # Who may not name a folder has made something else: what a host has under that name is none of it.
+        # Without the right to name a folder, it is not one: a host's folder of the same name is unrelated.
         is_by_hand = overlay.is_host_folder and (bool(reports) or overlay.owner is None)
         hosts = {report.host_id for report in reports}
         context |= {
@@ -124,7 +124,7 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def describe_use(user: User, overlay: Overlay) -> dict[str, Any]:
-    """Return what the page of an overlay says of who uses it, and what the user may do with it."""
+    """Return what an overlay's page says about where it is used, and what the user may do with it."""
     places = (
         BlueprintOverlay.objects.filter(
             overlay=overlay, blueprint__in=Blueprint.objects.visible_to(user)
@@ -148,7 +148,7 @@ def describe_use(user: User, overlay: Overlay) -> dict[str, Any]:
 def find_uses(
     overlay: Overlay, servers: Iterable[Server], pins: dict[int, OverlayVersion | None]
 ) -> Iterable[ServerUse]:
-    """Yield what servers would be started with of an overlay, and what those that run have instead."""
+    """Yield what servers would get from an overlay at a start, and what the running ones have instead."""
     up = [server.pk for server in servers if server.is_up]
     runs = dict(newest_runs(up).values_list("server_id", "overlays")) if up else {}
     for server in servers:
@@ -166,7 +166,7 @@ def find_uses(
 
 
 def describe_running(references: list[OverlayReference]) -> str:
-    """Return what a running server has of an overlay, in words."""
+    """Return, in words, what a running server has of an overlay."""
     if not references:
         return _("runs without it")
     if references[0].number is None:
@@ -177,7 +177,7 @@ def describe_running(references: list[OverlayReference]) -> str:
 @form_page
 @sign_in_required
 def overlay_create(request: SignedInRequest) -> HttpResponse:
-    """Make an overlay of the user's own, which has nothing in it yet."""
+    """Make an overlay that the user owns, with nothing in it yet."""
     overlay = Overlay(owner=request.user, is_shared=False)
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
@@ -192,7 +192,7 @@ def overlay_create(request: SignedInRequest) -> HttpResponse:
 @form_page
 @sign_in_required
 def overlay_edit(request: SignedInRequest, name: str) -> HttpResponse:
-    """Change what is said of an overlay, and who may use it."""
+    """Change an overlay's description, and who may use it."""
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
@@ -205,7 +205,7 @@ def overlay_edit(request: SignedInRequest, name: str) -> HttpResponse:
 @form_page
 @sign_in_required
 def overlay_remove(request: SignedInRequest, name: str) -> HttpResponse:
-    """Ask whether to remove an overlay with its versions, and remove it if nothing uses it."""
+    """Ask whether to remove an overlay with its versions, and do so if nothing uses it."""
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     status = 200
     if request.method == "POST":

@@ -1,4 +1,4 @@
-"""The pages of one version of an overlay: its files, what differs from another one, going back, removing it."""
+"""The pages of one version of an overlay: its files, differences to other versions, going back, removal."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -53,7 +53,7 @@ PLUGINS_SHOWN = 300
 
 
 def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer with a sentence where the store has lost what the page is about, or cannot be read."""
+    """Answer with a sentence if the store has lost what the page is about, or cannot be read."""
 
     @wraps(view)
     def guarded(request: SignedInRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -76,7 +76,7 @@ def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespo
 
 
 def get_version(request: SignedInRequest, name: str, number: int, verb: Verb) -> OverlayVersion:
-    """Return a version with its overlay if the user may do `verb` to that."""
+    """Return a version with its overlay, if the user may do `verb` to the overlay."""
     overlay = get_overlay(request.user, name, verb)
     version = get_object_or_404(overlay.versions, number=number)
     version.overlay = overlay
@@ -84,7 +84,7 @@ def get_version(request: SignedInRequest, name: str, number: int, verb: Verb) ->
 
 
 def read_path(request: SignedInRequest) -> str:
-    """Return which file or folder the address is about."""
+    """Return the file or folder that the address names."""
     return request.GET.get("path", "")[:PATH_CHARS]
 
 
@@ -105,7 +105,7 @@ def look_up(version: OverlayVersion, path: str) -> ManifestFile | None:
 @sign_in_required
 @files_page
 def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpResponse:
-    """Show a version with one of its folders: that at `path`, or the first with more than one folder in it."""
+    """Show a version with one of its folders: the one at `path`, or the first that branches."""
     version = get_version(request, name, number, Verb.USE_OVERLAY)
     files = read_files(version)
     has_path = "path" in request.GET
@@ -128,7 +128,7 @@ def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpRes
 def describe_plugins(
     request: SignedInRequest, version: OverlayVersion, files: Iterable[ManifestFile]
 ) -> dict[str, Any]:
-    """Return which plugins of a version SourceMod loads by itself, and what the version needs of others."""
+    """Return the plugins of a version that SourceMod loads by itself, and what it needs from others."""
     known = {PLUGINS_DIR + plugin["path"]: plugin for plugin in version.plugins or ()}
     plugins = [(file, known.get(file.path, {})) for file in files if is_loaded_plugin(file.path)]
     return {
@@ -139,7 +139,7 @@ def describe_plugins(
 
 
 def describe_version(request: SignedInRequest, version: OverlayVersion) -> dict[str, Any]:
-    """Return what all pages of a version say."""
+    """Return the context that all pages of a version share."""
     return {
         "overlay": version.overlay,
         "version": version,
@@ -178,9 +178,9 @@ def overlay_file_download(request: SignedInRequest, name: str, number: int) -> H
 @sign_in_required
 @files_page
 def overlay_changes(request: SignedInRequest, name: str, number: int) -> HttpResponse:
-    """Show what a version has differently from another one: `from`, or else the one before it.
+    """Show how a version differs from another one: `from`, or else the one before it.
 
-    With a `path` it is what differs in that file.
+    With a `path`, show how that file differs.
     """
     version = get_version(request, name, number, Verb.USE_OVERLAY)
     others = version.overlay.versions.exclude(pk=version.pk)
@@ -225,7 +225,7 @@ def overlay_changes(request: SignedInRequest, name: str, number: int) -> HttpRes
 
 
 def is_seed_changed(change: FileChange) -> bool:
-    """Whether servers now keep their own version of a file and did not before, or the other way around."""
+    """Return whether servers keep their own copy of a file in one of the versions only."""
     before, after = change.before, change.after
     return bool(before and after and before.servers_keep_theirs != after.servers_keep_theirs)
 
@@ -234,7 +234,7 @@ def is_seed_changed(change: FileChange) -> bool:
 @sign_in_required
 @files_page
 def overlay_version_restore(request: SignedInRequest, name: str, number: int) -> HttpResponse:
-    """Make the files of an older version the latest again, as a version of its own."""
+    """Make the files of an older version the latest again, as a new version."""
     version = get_version(request, name, number, Verb.CHANGE_OVERLAY)
     latest_id = version.overlay.latest_id
     try:
@@ -256,7 +256,7 @@ def overlay_version_restore(request: SignedInRequest, name: str, number: int) ->
 @form_page
 @sign_in_required
 def overlay_version_remove(request: SignedInRequest, name: str, number: int) -> HttpResponse:
-    """Ask whether to remove a version, and remove it if nothing holds it."""
+    """Ask whether to remove a version, and do so if nothing holds it."""
     version = get_version(request, name, number, Verb.CHANGE_OVERLAY)
     status = 200
     if request.method == "POST":

@@ -1,4 +1,4 @@
-"""What came of somebody's latest kick or message, in words: the page of players shows it above the list."""
+"""The outcome of somebody's latest kick or message, in words: the page of players shows it above the list."""
 
 import re
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class PlayerNews:
 
 
 def find_player_news(user: User, server: Server) -> PlayerNews | None:
-    """Return what came of the latest kick or message that `user` sent; None if that was long ago.
+    """Return the outcome of the latest kick or message that `user` sent; None if that was long ago.
 
     Costs two queries at the most.
     """
@@ -88,7 +88,7 @@ def find_player_news(user: User, server: Server) -> PlayerNews | None:
 
 
 def describe_deed(command: ConsoleCommand) -> PlayerNews:
-    """Return what came of a command of this page, by its state and the server's answer."""
+    """Return the outcome of a command of this page, judging by its state and the server's answer."""
     deed = next(one for one in DEEDS if command.text.startswith(one.beginning))
     target = _TARGET.search(command.text) if deed is not SAY else None
     names = {"name": name_player(command, target[0])} if target else {}

@@ -28,7 +28,7 @@ Lines = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ShownChange:
-    """A file that differs. If it `is_read`, `lines` are what differs in it, or None if it is no text."""
+    """A file that differs. If `is_read`, `lines` are the lines that differ, or None if it is no text."""
 
     change: FileChange
     is_read: bool = False
@@ -47,7 +47,7 @@ def label_lines(count: int) -> str:
 
 
 def show_changes(changes: Sequence[FileChange], *, is_asked: bool = False) -> list[ShownChange]:
-    """Return changes with their lines: all if they are few; or the first, if somebody has asked for them."""
+    """Return changes with their lines: all if they are few, or the first ones if somebody asked for them."""
     if is_asked:
         shown = read_first(changes[:MOST_FILES], MOST_LINES)
     else:

@@ -1,6 +1,6 @@
 """Finds overlays that do not work together over the game, or may not, by comparing their manifests.
 
-Overlays maintained by hand on hosts have no manifest, so they are listed as not checked. They may contain
+Overlays kept by hand on hosts have no manifest, so they are listed as not checked. They may contain
 what others lack, so with one of them nothing that seems to be missing is certain.
 """
 
@@ -74,7 +74,7 @@ class Need:
         return words % {"file": self.file}
 
     def is_met_by(self, traits: Traits, plugins: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether a version has it, by its traits and by what is known of its plugins."""
+        """Return whether a version meets the need, by its traits and by what is known of its plugins."""
         if self.is_stack:
             return self.file in traits.stacks
         if not self.library:

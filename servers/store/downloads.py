@@ -15,7 +15,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse:
-    """Return a response that downloads a file and that no browser shows. Raises `BlobError` if it is lost."""
+    """Return a response that makes browsers save a file, not show it. Raises `BlobError` if it is lost."""
     get_store().open(file.sha256).close()
     chunks = _read_async(file) if isinstance(request, ASGIRequest) else _read(file)
     response = StreamingHttpResponse(chunks, content_type="application/octet-stream")

@@ -238,7 +238,7 @@ def _make(
     stored: Sequence[tuple[Path, str]] = (),
     renamed: Mapping[str, str] | None = None,
 ) -> OverlayVersion:
-    """Make a version of what `change` makes of the latest one's files, as often as another comes between."""
+    """Make a version of what `change` makes of the latest one's files; retry if another one comes between."""
 
     def try_it() -> OverlayVersion:
         row = Overlay.objects.select_related("latest").filter(pk=overlay.pk).first()

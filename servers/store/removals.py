@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from servers.models import UP_STATES, Blueprint, Overlay, OverlayVersion, Run, Server
 from servers.permissions import Verb
-from servers.store.versions import VersionRefusedError, charge_anew
+from servers.store.versions import VersionRefusedError, recount_added_bytes
 
 
 def find_holders(overlay: Overlay, reader: User | None = None) -> dict[str, list[str]]:
@@ -81,7 +81,7 @@ def _whole_removal() -> Iterator[None]:
     try:
         with transaction.atomic():
             yield
-    except IntegrityError as error:  # ProtectedError is one, and what the database says at the end.
+    except IntegrityError as error:  # ProtectedError is one, and so are errors at commit.
         raise VersionRefusedError(
             _("Somebody has begun to use it just now. Look again what uses it.")
         ) from error
@@ -125,7 +125,7 @@ def remove_version(version: OverlayVersion) -> None:
         if holders := find_holders(overlay).get(version.reference):
             raise VersionRefusedError(" ".join(holders))
         version.delete()
-        charge_anew(overlay)
+        recount_added_bytes(overlay)
 
 
 def find_overlay_holders(overlay: Overlay, reader: User | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from servers.store.versions import read_lines
 
 SWEEP_SECONDS = 24 * 3600
 FRESH_SECONDS = 60.0
-"""Where a version was removed, blobs younger than this stay: nobody is adding, but machines' clocks differ."""
+"""In a sweep after a removal, blobs younger than this stay: nobody is adding, but machines' clocks differ."""
 _MARK = "swept"
 _DROPPED = "dropped"
 """Touched when a version was removed: the space of files that only it had is not counted, so they must go
@@ -50,7 +50,7 @@ def sweep_store(*, waits: bool = True) -> Swept:
     with store.alone(waits=waits):
         began_at = time.time()
         after_seconds = FRESH_SECONDS if _is_dropped() else float(SWEEP_SECONDS)
-        # A store without any blob is not this panel's, but a folder that a worker's machine has for itself.
+        # A store without any blob is not the panel's, but a folder that a worker's machine has for itself.
         kept = _find_needed() if next(store.walk(), None) else frozenset()
         removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
         _set_moment(_MARK, began_at)  # What is removed from now on waits for the next sweep.
@@ -95,7 +95,7 @@ def _moment(mark: str) -> float:
 
 
 def _set_moment(mark: str, moment: float) -> None:
-    """Set when something was. The kernel would stamp the file with its last tick, up to 10 ms ago."""
+    """Record when something happened. The kernel would stamp the file with its last tick, up to 10 ms ago."""
     path = get_store().root / mark
     path.touch()
     os.utime(path, (moment, moment))

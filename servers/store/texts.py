@@ -56,7 +56,7 @@ class Text:
 
     @classmethod
     def decode(cls, data: bytes) -> "Text":
-        """Read a file. Raises `NoTextError` for what is not UTF-8, or what no form would give back as it is."""
+        """Read a file. Raises `NoTextError` if it is not UTF-8, or if no form would return it unchanged."""
         has_bom = data.startswith(_BOM)
         try:
             text = data.removeprefix(_BOM).decode()
@@ -80,7 +80,7 @@ class Text:
         return "\r\n" if 2 * self.ends.count("\r\n") > len(self.ends) else "\n"
 
     def rewrite(self, shown: str) -> bytes:
-        """Return the file with another text. Lines that it has keep their ends, others get the usual one."""
+        """Return the file with another text. Its lines keep their endings; new ones get the usual ending."""
         lines = shown.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         ends = [self.usual_end] * (len(lines) - 1)
         if len(set(self.ends)) > 1:

@@ -95,7 +95,7 @@ def remove_strays(upload_id: int, tokens: Collection[str]) -> None:
 
 
 def free_bytes() -> int:
-    """Return how many bytes of uploads the disk of the store takes yet: some of it stays free for all else."""
+    """Return how many more bytes of uploads fit on the store's disk. Some of it stays free for the rest."""
     free = shutil.disk_usage(get_store().make_folder(FOLDER)).free
     kept: int = settings.HOST_MIN_FREE_BYTES
     return max(0, free - kept)
@@ -109,7 +109,7 @@ def require_room(descriptor: int, more_bytes: int) -> None:
 
 
 def are_here() -> bool:
-    """Return whether uploads lie on this machine: the web process makes their folder with the first."""
+    """Return whether uploads are kept on this machine: the web process makes their folder with the first."""
     return (get_store().root / FOLDER).is_dir()
 
 

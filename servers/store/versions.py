@@ -179,7 +179,7 @@ def make_version(
 
 
 def _require_permission(native: Iterable[ManifestFile], known: _Known, by: User) -> None:
-    """Raise unless `user` may bring native code, or a version of the overlay has it at that path already."""
+    """Raise unless `by` may bring native code, or versions of the overlay already have it at the same paths."""
     new = [file for file in native if not known.has(file)]
     if new and not may(by, Verb.BRING_NATIVE_CODE):
         raise VersionRefusedError(
@@ -266,7 +266,7 @@ def _store_row(
 
 
 def _settle(upload: Upload, base_id: int | None) -> None:
-    """Mark an upload as done; raise if another worker, after a long pause, still works on it."""
+    """Mark an upload as done. Raises if it no longer waits, as when a worker returns after a long pause."""
     waiting = Upload.objects.filter(pk=upload.pk, state=UploadState.WAITING)
     now = timezone.now()
     if not waiting.update(state=UploadState.DONE, error="", base_id=base_id, finished_at=now):
@@ -298,7 +298,7 @@ def _read_lines_of(digest: str) -> list[bytes]:
         raise BlobError(str(error)) from error
 
 
-def charge_anew(overlay: Overlay) -> None:
+def recount_added_bytes(overlay: Overlay) -> None:
     """Count each file of an overlay for the first version that has it, in a transaction that removed one.
 
     What a removed version brought may also be in later ones, for which it did not count. A version whose

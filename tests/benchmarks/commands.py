@@ -16,7 +16,7 @@ from tests.chromium import CHROMIUM_ARGUMENTS
 from tests.endtoend.panel import PASSWORD, Panel
 from tests.floors import find_chromium
 
-# Types as a person does, and resolves with the ms until the answer stands on this page.
+# Types as a person does, and resolves with the ms until the answer is on this page.
 TYPE = """(text) => new Promise((resolve) => {
   const input = document.getElementById("prompt-command");
   const began = performance.now();
@@ -31,7 +31,7 @@ TYPE = """(text) => new Promise((resolve) => {
   input.value = `echo ${text}`;
   input.form.requestSubmit();
 })"""
-# Resolves with the time since the epoch, in ms, at which the answer stands on this page.
+# Resolves with the time since the epoch, in ms, at which the answer is on this page.
 SEE = """(text) => new Promise((resolve) => {
   const answers = document.getElementById("console-prompt");
   const look = () => {
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure(url: str, count: int) -> list[Row]:
-    """Send commands one after the other; return a row for who types and one for who watches."""
+    """Send commands one after the other; return a row for the person typing and one for the person watching."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -84,20 +84,20 @@ def measure(url: str, count: int) -> list[Row]:
             page.goto("/servers/alpha/")
             page.get_by_text("Live", exact=True).wait_for()
         times = [send(mine, others, f"number-{number}-") for number in range(count + 1)]
-    # The first one finds nothing in the caches.
+    # The first one finds the caches empty.
     typed, watched = zip(*times[1:], strict=True)
     return [describe("who types", typed), describe("who watches", watched)]
 
 
 def send(mine: Any, others: Any, text: str) -> tuple[float, float]:
-    """Send one; return after how many ms its answer stood on either page."""
+    """Send one; return after how many ms its answer was on either page."""
     began = mine.evaluate("performance.timeOrigin + performance.now()")
     own = mine.evaluate(TYPE, text)
     return own, others.evaluate(SEE, text) - began
 
 
 def describe_rows(panel: Panel) -> str:
-    """Say how long commands waited for the worker, and how long that waited for the game."""
+    """Describe how long commands waited for the worker, and the worker for the game."""
     times = [
         [datetime.fromisoformat(text) for text in row]
         for row in panel.query(

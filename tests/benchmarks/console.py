@@ -28,7 +28,7 @@ CHUNK_LINES = 2_800
 """A chunk of a flood: about the 256 KiB that the worker reads at a time."""
 
 TRICKLE_LINES = 10
-"""What a busy server prints between two looks at it."""
+"""What a busy server prints between two checks of it."""
 
 COLUMNS = {
     "trickle_ms": "10 lines: ms",
@@ -174,7 +174,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
 
 
 def make_chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Yield lines in chunks, at least `size` bytes in all."""
+    """Yield lines in chunks, with at least `size` bytes in all."""
     while size > 0:
         chunk = list(islice(lines, CHUNK_LINES))
         size -= sum(len(line) + 1 for line in chunk)
@@ -182,7 +182,7 @@ def make_chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def make_server() -> Any:
-    """Return a server to store the console of."""
+    """Return a server whose console is stored."""
     from django.contrib.auth.models import User
 
     from servers.models import Blueprint, Host, Server
@@ -206,7 +206,7 @@ class Meter:
         )
 
     def _read(self) -> tuple[float, float, float]:
-        """Return time, CPU time, and bytes: of PostgreSQL its WAL, of SQLite what it gives to the kernel."""
+        """Return time, CPU time, and bytes: for PostgreSQL its WAL, for SQLite what it hands to the kernel."""
         from django.db import connection
 
         cpu_seconds = process_time()
@@ -223,7 +223,7 @@ class Meter:
 
 
 def vacuum() -> None:
-    """Bring everything into the tables' own files, and free what is not used."""
+    """Bring everything into the tables' own files, and free what is unused."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -245,7 +245,7 @@ def disk_bytes() -> int:
 
 
 def milliseconds(act: Callable[[], object], times: int = 15) -> float:
-    """Return how long it takes, the median of several times."""
+    """Return how long it takes: the median of several runs."""
     taken = []
     for _ in range(times):
         began_at = perf_counter()

@@ -1,4 +1,4 @@
-"""The ways to keep a console that are compared: lines as rows, segments as rows, segments as files."""
+"""The ways to store a console that are compared: lines as rows, segments as rows, segments as files."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class ConsoleStore(Protocol):
     name: str
 
     def append(self, texts: Sequence[str], keep_bytes: int) -> None:
-        """Store lines, and delete the oldest ones that are too many."""
+        """Store lines, and delete the oldest ones beyond the limit."""
 
     def newest(self, limit: int) -> int:
         """Read the newest lines; return how many."""
@@ -30,17 +30,17 @@ class ConsoleStore(Protocol):
         """Read lines around one; return how many."""
 
     def search(self, word: str) -> int:
-        """Return how many lines have a word."""
+        """Return how many lines contain a word."""
 
 
 def number(first: int, texts: Sequence[str]) -> list[StoredLine]:
-    """Return texts as lines behind line `first`."""
+    """Return texts as lines after line `first`."""
     now = timezone.now()
     return [StoredLine(seq, text, now) for seq, text in enumerate(texts, start=first + 1)]
 
 
 class Rows:
-    """A row for each line, as it was before: here kept by their mean size, which costs nothing to know."""
+    """A row for each line, as it used to be; here limited by their mean size, which costs nothing to know."""
 
     name = "a row for each line"
 
@@ -121,8 +121,8 @@ class Segments:
 class Files:
     """The same with the segments in files on the host, and a row for each that says where it is.
 
-    Only the host can read them: here that is measured without the way through the worker, which each page would
-    have to take.
+    Only the host can read them. This leaves out the detour through the worker, which each page would have to
+    take.
     """
 
     name = "segments in files"

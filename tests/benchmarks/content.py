@@ -1,7 +1,7 @@
 """`script/bench content`: a large file, and many small ones, from a client on this machine to a version.
 
-Beside it, what `cp` and `sync`, or `unzip` and `sync`, take for the same bytes. `--mib` makes the large file
-smaller than 2 GiB.
+For comparison, what `cp` and `sync`, or `unzip` and `sync`, take for the same bytes. `--mib` makes the large
+file smaller than 2 GiB.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PAGE = "/overlays/bench/uploads/"
 
 
 class Uploader:
-    """The admin, who brings files to an overlay as a browser does."""
+    """The admin, who uploads files to an overlay as a browser does."""
 
     def __init__(self, site: Site) -> None:
         self._port = site.port
@@ -63,7 +63,7 @@ class Uploader:
         return response
 
     def post(self, path: str) -> dict[str, str]:
-        """Post a form without fields; return what a script is told."""
+        """Post a form without fields; return the answer that a script gets."""
         answer = self.ask("POST", path, b"", Accept="application/json", X_CSRFToken=self._token)
         told: dict[str, str] = json.loads(answer.text)  # type: ignore[attr-defined]
         return told
@@ -88,7 +88,7 @@ class Uploader:
         self.ask("PATCH", part, file, Upload_Offset="0", **body)
 
     def make_version(self, finish_url: str) -> None:
-        """Have a version made of an upload, and wait until it is there."""
+        """Have a version made of an upload, and wait for it."""
         self.post(finish_url)
         wait_until(self._is_done, JOB_SECONDS, "no version is made")
 
@@ -98,7 +98,7 @@ class Uploader:
 
 
 def measure(site: Site, what: str, work: Callable[[], object]) -> Row:
-    """Time some work, and look how much memory it takes of the web process."""
+    """Time some work, and measure how much memory it takes in the web process."""
     watch = Watch(site.web_pid)
 
     async def run() -> float:
@@ -133,7 +133,7 @@ def copy_and_sync(source: Path, target: Path) -> Row:
 
 
 def make_large(path: Path, mib: int) -> None:
-    """Write a file that no file system makes smaller."""
+    """Write a file that no file system can compress."""
     with path.open("wb") as file:
         for _ in range(mib):
             file.write(os.urandom(MIB))
@@ -151,7 +151,7 @@ def make_bundle() -> bytes:
 
 
 def run_all(site: Site, folder: Path, mib: int) -> list[Row]:
-    """Measure everything; the large file's bytes lie twice on the disk at most."""
+    """Measure everything; the large file is on disk twice at most."""
     uploader = Uploader(site)
     large = folder / "large.vpk"
     make_large(large, mib)
@@ -211,7 +211,7 @@ def run_archive(site: Site, uploader: Uploader, path: Path) -> list[Row]:
 
 
 def make_text(number: int) -> bytes:
-    """Return a file that an archive makes half as large."""
+    """Return a text that an archive compresses to half its size."""
     return os.urandom(FILE_BYTES // 2).hex().encode() + str(number).encode()
 
 
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def make_overlay(var_dir: Path) -> None:
-    """Make the overlay that files are brought to."""
+    """Make the overlay that files are uploaded to."""
     subprocess.run(
         [
             *(sys.executable, "manage.py", "shell", "-c"),

@@ -20,7 +20,7 @@ MIB = 1024**2
 
 
 def time_pages(panel: Panel, seconds: float) -> list[float]:
-    """Load the pages one after another for so long; return how many milliseconds each took."""
+    """Load the pages one after another for this long; return how many milliseconds each took."""
     took = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -84,7 +84,7 @@ def main() -> None:
                 panel.make_server(name)
                 panel.succeed(panel.operate(name, "start"))
             worker = panel.worker_pid() or 0
-            time_pages(panel, 2)  # What is loaded at first is.
+            time_pages(panel, 2)  # What is loaded first is.
             idle, memory = time_pages(panel, seconds), memory_of(worker)
             instance = HostLayout(panel.host_root).instance("loud")
             with instance.console_input_path.open("w") as stdin:

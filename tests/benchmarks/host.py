@@ -1,7 +1,7 @@
 """`script/bench host`: what an instance, an update and the watching cost, against copies and farms of links.
 
-The tree has the size and the number of files of the game, as sparse files: so nothing here measures how
-fast a disk writes, and the full copy, which on a real tree writes all of it, looks better than it is.
+The tree has the game's size and number of files, but the files are sparse. So nothing here measures how fast
+a disk writes, and the full copy, which would write all of a real tree, looks better than it is.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Way:
-    """One way to give a server its tree: how it is made and removed, and which folder it then takes."""
+    """A way to give a server its tree: how it is made and removed, and which folder then takes space."""
 
     name: str
     make: Callable[[], object]
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def make_release(layout: HostLayout, files: int, size: int) -> None:
-    """Make a release with so many files that seem to take `size` bytes together, and make it current."""
+    """Make a release of this many files, which seem to take `size` bytes in all, and make it current."""
     release = make_dir(layout.releases_dir / "1")
     for number in range(files - 2):
         path = release / "left4dead2" / f"{number // FILES_PER_FOLDER:04}" / f"{number:06}.bsp"
@@ -129,7 +129,7 @@ def plant(source: Path, farm: Path, link: Callable[[Path, Path], None]) -> None:
 def measure_way(way: Way, repeat: int) -> Row:
     """Make and remove a tree several times; return the medians."""
     made, removed, sizes = [], [], []
-    way.make()  # once, so that all find the source's folders cached
+    way.make()  # once, so that every way finds the source's folders cached
     way.remove()
     for _ in range(repeat):
         made.append(seconds(way.make))
@@ -144,7 +144,7 @@ def measure_way(way: Way, repeat: int) -> Row:
 
 
 def measure_update(layout: HostLayout, repeat: int) -> Row:
-    """Put a release together from an overlay in which some files were written anew."""
+    """Assemble a release from an overlay in which some files were rewritten."""
     overlaid = staging.begin_overlaid(layout, "1")
     for number in range(CHANGED_FILES):
         path = overlaid.upper_dir / "left4dead2" / "0000" / f"{number:06}.bsp"
@@ -154,7 +154,7 @@ def measure_update(layout: HostLayout, repeat: int) -> Row:
     target = layout.releases_dir / ".new-2"
     for _ in range(repeat):
         times.append(seconds(Assembly(overlaid, target, CancelToken()).build))
-        # The changed files are links to those in staging, which goes when the release is there.
+        # The changed files are links to those in staging, which is removed once the release exists.
         linked = sum(path.stat().st_blocks * 512 for path in overlaid.upper_dir.rglob("*.bsp"))
         sizes.append(space(target) + linked)
         remove_tree(target)
@@ -165,7 +165,7 @@ def measure_update(layout: HostLayout, repeat: int) -> Row:
 
 
 def space(folder: Path) -> int:
-    """Return what a tree takes on disk: its folders, and the files that no other tree has as well."""
+    """Return what a tree takes on disk: its folders, and the files that no other tree shares."""
     total = 0
     for path, _, files in os.walk(folder):
         own = (Path(path, name).lstat() for name in files)
@@ -179,7 +179,7 @@ def space(folder: Path) -> int:
 
 
 def measure_watching(folder: Path, count: int, watched_seconds: float) -> None:
-    """Run a worker that has nothing to do, without servers and with many, and compare its CPU time."""
+    """Run an idle worker, without servers and with many, and compare its CPU time."""
     environment = {
         **os.environ,
         "SECRET_KEY": "a-key-that-only-the-benchmark-has",
@@ -249,11 +249,11 @@ def start(host: Host, name: str) -> None:
 
 
 def measure_calls(host: Host) -> Row:
-    """Return what each part of a round costs, once nothing changes any more."""
+    """Return what each part of a round costs once nothing changes."""
     from jobs.watch.host_watch import HostWatch
     from servers.models import Host as HostRow
 
-    time.sleep(2)  # What has just changed is looked at more closely.
+    time.sleep(2)  # What has just changed is examined more closely.
     watch = HostWatch(HostRow.local())
     watch.store_states()
     for _ in range(20):
@@ -270,7 +270,7 @@ def measure_calls(host: Host) -> Row:
 
 @contextmanager
 def idle_worker(environment: dict[str, str]) -> Iterator[int]:
-    """Run a worker, and yield its process number once it is ready and has seen everything."""
+    """Run a worker, and yield its process id once it is ready and has seen everything."""
     worker = subprocess.Popen(
         [sys.executable, "manage.py", "runjobs"],
         cwd=PROJECT_DIR,
@@ -282,7 +282,7 @@ def idle_worker(environment: dict[str, str]) -> Iterator[int]:
     try:
         assert worker.stdout is not None
         worker.stdout.readline()
-        time.sleep(5)  # Its first look at everything is not what it costs to go on looking.
+        time.sleep(5)  # The first look at everything costs more than the following ones.
         yield worker.pid
     finally:
         worker.terminate()
@@ -290,7 +290,7 @@ def idle_worker(environment: dict[str, str]) -> Iterator[int]:
 
 
 def cpu_share(pid: int, over_seconds: float) -> float:
-    """Return which share of one core a process uses, with its kernel time."""
+    """Return the share of one core that a process uses, including kernel time."""
 
     def used() -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,7 +1,8 @@
 """`script/bench lists`: what the lists of servers and of jobs cost with a thousand servers and a million jobs.
 
-Each page is asked for in this process, through the middleware, the view and its templates, by a person who
-has all the servers. CPU time, as others may be busy on the machine; the database's own is in it on SQLite.
+Each page is requested in this process, through the middleware, the view and its templates, by a person who
+has all the servers. CPU time is measured, because the machine may be busy; on SQLite it includes the
+database's.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def make_fleet(servers: int, jobs: int) -> Any:
 
 
 def measure(browser: Any, name: str, url: str, rounds: int) -> Row:
-    """Ask for a page so many times; return what it took, the queries and the bytes."""
+    """Request a page this many times; return the time, the queries and the bytes."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 

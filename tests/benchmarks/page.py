@@ -1,7 +1,7 @@
 """`script/bench page`: how smooth the page of a job is in a real browser while its log is flooded.
 
-The lines are written at full speed by a process of their own, as a worker does it. The frames are those that
-Chromium says it drew: headless, without a graphics card, on the same machine.
+A separate process writes the lines at full speed, as a worker does. The frames are those that Chromium
+reports: headless, without a graphics card, on the same machine.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LAST_SEQ = """() => {
 
 
 def write_lines(job_id: int, first: int, last: int) -> None:
-    """Write numbered lines to a job's log as fast as its writer takes them; in a process of its own."""
+    """Write numbered lines to a job's log as fast as its writer takes them; in a separate process."""
     import django
 
     django.setup()
@@ -57,7 +57,7 @@ def write_lines(job_id: int, first: int, last: int) -> None:
 
 
 def make_job(lines: int) -> Any:
-    """Return a running job with so many lines."""
+    """Return a running job with this many lines."""
     from django.utils import timezone
 
     from jobs.models import Job, JobLog, JobState, Worker
@@ -86,9 +86,9 @@ def make_job(lines: int) -> Any:
 
 
 def measure(page: Any, site: Any, *, before: int, flood: int, reader: str, crowd: int = 0) -> Row:
-    """Flood the log of a new job that has `before` lines; return what its page was like meanwhile.
+    """Flood the log of a new job that has `before` lines; return how its page behaved meanwhile.
 
-    As many others as `crowd` says watch the same log from a process of their own.
+    In a separate process, `crowd` others watch the same log.
     """
     job = make_job(before)
     (cookie,) = (c["value"] for c in page.context.cookies() if c["name"] == "sessionid")
@@ -100,7 +100,7 @@ def measure(page: Any, site: Any, *, before: int, flood: int, reader: str, crowd
 def measure_flood(
     page: Any, job: Any, watchers: Watchers | None, *, before: int, flood: int, reader: str
 ) -> Row:
-    """Flood the log of `job`; return what its page was like, and when all others had seen everything."""
+    """Flood the log of `job`; return how its page behaved, and when all others had seen everything."""
     from jobs.models import JobState
 
     page.goto(job.get_absolute_url())
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=100_000, help="lines of the long log")
     parser.add_argument("--crowd", type=int, default=2_000, help="others who watch, in the end")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing is left behind.
     with tempfile.TemporaryDirectory(prefix="saferoom-bench-") as folder:
         os.environ.update(NO_LIMITS, DJANGO_SETTINGS_MODULE="tests.settings")
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{Path(folder) / 'bench.sqlite3'}")
@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def measure_all(flood: int, long: int, crowd: int) -> list[Row]:
-    """Measure with a reader at the end, one who reads above, in a long log, and in a crowd."""
+    """Measure with a reader at the end, with one further up, in a long log, and in a crowd."""
     from django.contrib.auth.models import User
     from django.core.management import call_command
     from playwright.sync_api import sync_playwright

@@ -1,8 +1,8 @@
 """`script/bench players`: what it costs a worker to know who plays on many servers.
 
-The servers are doubles that live in this process and speak A2S and RCON on the loopback: they answer with the
-simulator's own code, and what the worker finds of each on its host says that it runs here. Like a real one, a
-double prints to its console that it was asked by RCON, so what that costs the worker is counted too.
+The servers are doubles that live in this process and speak A2S and RCON on the loopback. They answer with the
+simulator's own code, and their records on the host say that they run here. Like a real server, a double
+prints to its console that RCON asked it something, so what that costs the worker is counted too.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> None:
 def measure_worker(
     environment: dict[str, str], doubles: "Doubles", people: int, watched_seconds: float
 ) -> dict[str, float]:
-    """Return which share of a core a worker takes: with nobody on, and with people on all servers."""
+    """Return the share of a core that a worker takes: with nobody on, and with people on all servers."""
     shares = {}
     count = len(doubles.servers)
     with idle_worker(environment) as worker:
@@ -112,7 +112,7 @@ def set_up_django(folder: Path) -> dict[str, str]:
 
 
 def wait_for_players(count: int) -> None:
-    """Wait until the worker has stored the sessions of so many people."""
+    """Wait until the worker has stored the sessions of this many people."""
     from servers.models import PlayerSession
 
     until = time.monotonic() + 120
@@ -122,7 +122,7 @@ def wait_for_players(count: int) -> None:
 
 
 def measure_parts() -> list[Row]:
-    """Return what each of the worker's regular looks costs, and which share of a core that is."""
+    """Return what each of the worker's regular checks costs, and which share of a core that is."""
     from jobs.talk import AdminKeeper, BanKeeper, MapChecker, NameReader, PlayerReader
     from jobs.watch import EmptyWatch, HostWatch, PlayerWatch
     from jobs.worker.chores import READ_NAMES_SECONDS, READ_PLAYERS_SECONDS
@@ -134,7 +134,7 @@ def measure_parts() -> list[Row]:
     reader = PlayerReader(*known)
 
     def count_players() -> None:
-        """Put one question to each, and store what is answered."""
+        """Ask each server one question, and store the answers."""
         before = counter.sweeps
         while counter.sweeps == before:
             counter.store_players()
@@ -162,7 +162,7 @@ def measure_parts() -> list[Row]:
 
 
 def measure_part(what: str, do: Callable[[], object], every_seconds: float) -> Row:
-    """Return the least that something took, once it has been done before."""
+    """Return the least time that something takes once it has been done before."""
     do()
     took = min(thread_seconds(do) for _ in range(1 if every_seconds > 5 else 5))
     return {
@@ -174,7 +174,7 @@ def measure_part(what: str, do: Callable[[], object], every_seconds: float) -> R
 
 
 def thread_seconds(do: Callable[[], object]) -> float:
-    """Return how much CPU time something takes of this thread: the doubles answer in another one."""
+    """Return the CPU time that something takes in this thread: the doubles answer in another one."""
     before = time.thread_time()
     do()
     return time.thread_time() - before
@@ -194,7 +194,7 @@ class Double:
     asked: int = 0
 
     def answer_rcon(self, sender: str, text: str) -> str:
-        """Carry out a command, and say on the console that it came."""
+        """Carry out a command, and print on the console that it came."""
         self.asked += 1
         with self.console_path.open("a") as console:
             console.write(
@@ -204,7 +204,7 @@ class Double:
 
 
 def make_double(host: Host, layout: HostLayout, name: str) -> Double:
-    """Make an instance, and write down that this process is its game."""
+    """Make an instance, and record this process as its game."""
     from servers.models import Server
 
     server = Server.objects.get(name=name)
@@ -223,7 +223,7 @@ def make_double(host: Host, layout: HostLayout, name: str) -> Double:
 
 
 def mark_running(instance: InstanceLayout, port: int) -> None:
-    """Write down what a launcher does, and that the game answers."""
+    """Record what a launcher would, and that the game answers."""
     process = read_own_stat()
     record = {
         "run": RUN,
@@ -261,7 +261,7 @@ class Doubles:
         assert self._are_open.wait(60), "the ports of the doubles are not open"
 
     def let_join(self, people: int) -> None:
-        """Let people come to each server."""
+        """Let people join each server."""
         for number, server in enumerate(self.servers):
             for person in range(people):
                 account = number * people + person + 1
@@ -285,7 +285,7 @@ class Udp(asyncio.DatagramProtocol):
         self._queries = queries
 
     def connection_made(self, transport: Any) -> None:
-        """Keep what answers are sent by."""
+        """Keep the transport for the answers."""
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

@@ -1,7 +1,7 @@
 """The queue against its peers, on the same database in the same run: `script/bench queue`.
 
-Latency from the call that enqueues to the job's first instruction, no-op jobs a second, the cost of a claim
-as the table grows, and memory of an idle worker. Prints tables for docs/performance.md.
+It measures the latency from the enqueuing call to the job's first instruction, no-op jobs a second, the cost
+of a claim as the table grows, and the memory of an idle worker. Prints tables for docs/performance.md.
 """
 
 import argparse

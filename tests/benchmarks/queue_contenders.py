@@ -1,4 +1,4 @@
-"""The queues that are compared. Each says how to enqueue a no-op job, and how its worker is run."""
+"""The queues that are compared. Each has a way to enqueue a no-op job, and to run its worker."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from tests.benchmarks.queue_marks import mark
 
 SERVERS = 200
-"""So many servers share the jobs of Saferoom, whose jobs of one server never overlap."""
+"""How many servers share the jobs of Saferoom, whose jobs of one server never overlap."""
 
 
 def say_ready() -> None:
-    """Tell the benchmark that this worker claims now."""
+    """Tell the benchmark that this worker claims from now on."""
     print("ready", flush=True)
 
 
@@ -29,7 +29,7 @@ class Contender(ABC):
     engines: ClassVar[tuple[str, ...]] = ("sqlite", "postgresql")
     has_threads: ClassVar[bool] = True
     burst: ClassVar[int] = 1000
-    """How many jobs a measurement of throughput takes, unless they are done within a second."""
+    """How many jobs a throughput measurement takes, unless they are done within a second."""
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Make what it needs in the database, beyond the migrations."""
@@ -77,7 +77,7 @@ class Saferoom(Contender):
         ]
 
     def token(self, key: int) -> str:
-        """Return the server's name: the host layer is told no more."""
+        """Return the server's name: the host layer is told nothing else."""
         return f"s{key % SERVERS}"
 
     def enqueue(self, key: int) -> None:
@@ -217,7 +217,7 @@ class Huey(Contender):
 
 
 class SyncedHuey(Huey):
-    """As huey, but its commits outlive a power cut, as Saferoom's do."""
+    """Like huey, but its commits survive a power cut, as Saferoom's do."""
 
     name = "huey, synced"
     package = "huey-synced"

@@ -15,7 +15,7 @@ class Marker:
         self._descriptor: int | None = None
 
     def __call__(self, token: str) -> None:
-        """Say that the job `token` runs now."""
+        """Report that the job `token` is running."""
         now = monotonic_ns()
         if self._descriptor is None:
             self._descriptor = os.open(os.environ[MARKS_VARIABLE], os.O_WRONLY)
@@ -30,12 +30,12 @@ class Marks:
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
-        # Open for writing too: else it would be at its end whenever no worker has it open.
+        # Open for writing too: otherwise it would be at end of file whenever no worker has it open.
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self._rest = b""
 
     def read(self, timeout: float) -> list[tuple[str, int]]:
-        """Return the marks that have come, as (token, nanoseconds); waits for one at most `timeout` s."""
+        """Return the marks that have arrived, as (token, nanoseconds); waits for one at most `timeout` s."""
         readable, _, _ = select.select([self._descriptor], [], [], timeout)
         if not readable:
             return []

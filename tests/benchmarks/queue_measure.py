@@ -39,7 +39,7 @@ class Bench:
     next_key: int = 0
 
     def keys(self, count: int) -> range:
-        """Return `count` keys that no job had yet."""
+        """Return `count` keys that no job has had yet."""
         first = self.next_key
         self.next_key += count
         return range(first, first + count)
@@ -95,7 +95,8 @@ def measure_idle_latency(
     latencies = []
     until = monotonic() + seconds
     for key in bench.keys(samples):
-        # A job that just ended leaves its worker awake, and a steady rhythm could meet that of a poll.
+        # A job that just ended leaves its worker awake, and a steady rhythm could coincide with that of a
+        # poll.
         sleep(random.uniform(0.02, 0.06))
         latencies.append(time_to_start(bench, contender, key))
         if monotonic() > until:
@@ -131,7 +132,7 @@ def measure_load_latency(bench: Bench, contender: Contender, seconds: float) -> 
 
 
 def measure_rate(bench: Bench, contender: Contender, groups: list[int]) -> float:
-    """Return the jobs a second, of at least a second's jobs: of few, most would be how the workers begin."""
+    """Return jobs a second, over at least a second: with few jobs, most of it would be workers starting up."""
     rate = measure_throughput(bench, contender, groups, contender.burst)
     if rate <= contender.burst:
         return rate
@@ -139,7 +140,7 @@ def measure_rate(bench: Bench, contender: Contender, groups: list[int]) -> float
 
 
 def measure_throughput(bench: Bench, contender: Contender, groups: list[int], count: int) -> float:
-    """Return the jobs a second at which `count` jobs that wait already are run.
+    """Return the rate, in jobs a second, at which `count` waiting jobs are run.
 
     The workers are frozen while the jobs are enqueued, so that all begin with a full queue.
     """
@@ -177,13 +178,13 @@ def group_of(pid: int) -> int | None:
 
 
 def memory_of(groups: list[int]) -> float:
-    """Return the MiB of the process groups: private pages, and each shared page by its share (PSS)."""
+    """Return the MiB of the process groups: private pages, and for each shared page its share (PSS)."""
     rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in processes_of(groups)]
     return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024
 
 
 def measure_claims(count: int) -> float:
-    """Return the median milliseconds of a claim, of `count` one after the other; each is finished again."""
+    """Return the median milliseconds of a claim, over `count` claims; each job is finished again."""
     from jobs.queue.liveness import register_worker
     from jobs.queue.transitions import (
         claim_next_job,
@@ -204,12 +205,12 @@ def measure_claims(count: int) -> float:
 
 
 def measure_claim_cost(bench: Bench, contender: Contender, queued: int, finished: int) -> None:
-    """Print what a claim costs with few rows, with a tenth of what is asked for, and with all of it."""
+    """Print what a claim costs with few rows, with a tenth of the requested number, and with all of it."""
     from jobs.queue.transitions import recover_stale_jobs
     from servers.models import Server
     from tests.fire.crowd import fill_jobs
 
-    recover_stale_jobs()  # Those that the workers ran when they were killed, after the last mark.
+    recover_stale_jobs()  # Those that workers were running when killed, after the last mark.
     contender.enqueue_many(bench.keys(300))
     settle()
     say(contender, "claim_ms_small", measure_claims(300))

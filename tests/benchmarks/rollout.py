@@ -1,8 +1,8 @@
 """`script/bench rollout`: a pack and a campaign from a browser to ten servers on two hosts, and back.
 
 A pack of 3,400 files and a campaign of 2 GB (`--mib`) are uploaded in Chromium. Ten servers start with both:
-five on the panel's host, and five on another one, whose worker has only the database and `PANEL_URL`. Then one
-plugin is replaced in the browser and all are restarted, and once more with the version from before.
+five on the panel's host, and five on another one, whose worker has only the database and `PANEL_URL`. Then
+one plugin is replaced in the browser and all servers are restarted, and once more with the previous version.
 """
 
 import argparse
@@ -125,7 +125,7 @@ class Fleet:
             )
 
     def shell(self, program: str) -> str:
-        """Run a program in the panel; return what it prints."""
+        """Run a program in the panel; return its output."""
         argv = [sys.executable, "manage.py", "shell", "-c", program]
         done = subprocess.run(
             argv, cwd=PROJECT_DIR, env=self._environment, capture_output=True, text=True
@@ -153,7 +153,7 @@ class Fleet:
 
 
 def make_campaign(path: Path, mib: int) -> None:
-    """Write a VPK with one campaign, whose map has so many MiB.
+    """Write a VPK with one campaign, whose map has this many MiB.
 
     The format: Valve Developer Community, "VPK (file format)", version 1.
     """
@@ -178,7 +178,7 @@ def make_campaign(path: Path, mib: int) -> None:
 
 
 def make_pack(folder: Path) -> None:
-    """Write a folder of many files, as a pack of plugins has them."""
+    """Write a folder of many files, like a pack of plugins."""
     for number in range(FILES):
         path = folder / "left4dead2/cfg/stripper" / f"{number % 60}/{number}.cfg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def signed_in(url: str) -> Iterator[Page]:
 
 
 def make_overlay(page: Page, name: str) -> None:
-    """Make an overlay by the form."""
+    """Make an overlay through the form."""
     page.goto("/overlays/new/")
     page.get_by_label("Name").fill(name)
     page.locator("main form button[data-kind=primary]").click()
@@ -216,7 +216,7 @@ def make_overlay(page: Page, name: str) -> None:
 
 
 def upload(page: Page, name: str, paths: Path | list[Path], number: int) -> None:
-    """Bring a folder or files to an overlay, and wait for the version that is made of them."""
+    """Upload a folder or files to an overlay, and wait for the resulting version."""
     page.goto(f"/overlays/{name}/uploads/")
     if isinstance(paths, Path):
         with page.expect_file_chooser() as chooser:
@@ -230,7 +230,7 @@ def upload(page: Page, name: str, paths: Path | list[Path], number: int) -> None
 
 
 def disk_mib(*folders: Path) -> float:
-    """Return what folders take on the disk, each file once, however many links it has."""
+    """Return what folders take on disk, each file once, however many links it has."""
     found: dict[tuple[int, int], int] = {}
     for folder in folders:
         for path in folder.rglob("*"):
@@ -292,7 +292,7 @@ def run_all(fleet: Fleet, page: Page, mib: int) -> list[Row]:
 
 
 def measure_disk(fleet: Fleet) -> Row:
-    """Tell what the store and the hosts take, and what a copy for each server would."""
+    """Print what the store and the hosts take, and what a copy for each server would take."""
     store = disk_mib(fleet.folder / "var/content")
     hosts = [disk_mib(root / "blobs", root / "versions") for root in map(fleet.host_root, HOSTS)]
     copies = SERVERS_OF_HOST * disk_mib(fleet.host_root("second") / "versions")
@@ -307,7 +307,7 @@ def measure_disk(fleet: Fleet) -> Row:
 
 
 def require_plugin(fleet: Fleet, build: bytes) -> None:
-    """Raise unless every game that runs has that build of the plugin among its files."""
+    """Raise unless every running game has that build of the plugin among its files."""
     seen = 0
     for host in HOSTS:
         for record in fleet.host_root(host).glob("instances/*/run.json"):

@@ -1,7 +1,7 @@
 """`script/bench sign_in`: what strangers can do to the others, on the real panel with its usual settings.
 
 A flood of sign-ins, a huge body, half-open connections, a dripping body, three hundred streams of one person.
-Meanwhile somebody else, a process of their own, opens a page again and again. All share one machine.
+Meanwhile somebody else, in a separate process, opens a page again and again. All share one machine.
 """
 
 import argparse
@@ -141,14 +141,14 @@ def visit(port: int, cookie: str, ending: Connection) -> None:
         try:
             status = ask(port, "GET", "/servers/", address=VISITOR, Cookie=cookie).status
         except (OSError, http.client.HTTPException):
-            status = 0  # No answer at all: counted as refused.
+            status = 0  # No answer at all: counts as refused.
         times.append((status, monotonic() - began))
         sleep(PAUSE_SECONDS)
     ending.send(times)
 
 
 class Watch:
-    """What the web process is like while something goes on."""
+    """What happens to the web process during an attack."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -158,7 +158,7 @@ class Watch:
 
     async def look(self) -> None:
         """Keep the highest figures until cancelled."""
-        with suppress(OSError):  # The process has ended: `web restarted` tells.
+        with suppress(OSError):  # The process has ended: `web restarted` reports that.
             while True:
                 self._look_once()
                 await asyncio.sleep(0.1)
@@ -171,7 +171,7 @@ class Watch:
         self.file_mib = max(self.file_mib, self._temporary_files() / MIB)
 
     def _temporary_files(self) -> int:
-        """Return the bytes of files that are deleted and still open: so Django keeps a large body."""
+        """Return the bytes of files that are deleted and still open: Django keeps large bodies that way."""
         size = 0
         for descriptor in Path(f"/proc/{self._pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # It was closed meanwhile.
@@ -197,7 +197,7 @@ def visitor(port: int, cookie: str) -> Iterator[list[tuple[int, float]]]:
 
 
 def measure(site: Site, cookie: str, what: str, attack: Callable[[], Awaitable[str]]) -> Row:
-    """Measure one attack, which returns in words what came of it."""
+    """Measure one attack, which returns its outcome in words."""
     watch = Watch(site.web_pid)
 
     async def run() -> tuple[str, float]:
@@ -205,7 +205,7 @@ def measure(site: Site, cookie: str, what: str, attack: Callable[[], Awaitable[s
         began = monotonic()
         outcome = await attack()
         took = monotonic() - began
-        await asyncio.sleep(1)  # What it leaves behind shows, also when it is over at once.
+        await asyncio.sleep(1)  # What it leaves behind shows even if it is over at once.
         looking.cancel()
         return outcome, took
 
@@ -228,7 +228,7 @@ def measure(site: Site, cookie: str, what: str, attack: Callable[[], Awaitable[s
 
 
 async def read_status(reader: asyncio.StreamReader) -> str:
-    """Return the status of an answer; what happened instead of one, if there is none."""
+    """Return the status of an answer, or what happened instead of one."""
     try:
         line = await reader.readline()
     except OSError:
@@ -250,7 +250,7 @@ async def exchange(port: int, address: str, request: bytes) -> tuple[str, float]
 
 
 def describe(answers: list[tuple[str, float]]) -> str:
-    """Return how often each status came, and when the last one of it did."""
+    """Return how often each status came, and when it came last."""
     counts = Counter(status for status, _ in answers)
     last = {status: max(s for one, s in answers if one == status) for status in counts}
     return ", ".join(
@@ -271,7 +271,7 @@ async def flood_sign_in(port: int, addresses: list[str]) -> str:
 
 
 async def send_huge_body(port: int, *, is_declared: bool) -> str:
-    """Send 600 MiB as a stranger, as far as they are taken; by length, or in chunks."""
+    """Send 600 MiB as a stranger, as far as they are accepted; with a length, or in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     framing = f"Content-Length: {600 * MIB}" if is_declared else "Transfer-Encoding: chunked"
     writer.write(f"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode())
@@ -286,14 +286,14 @@ async def send_huge_body(port: int, *, is_declared: bool) -> str:
         if not is_declared and not answer.done():
             writer.write(b"0\r\n\r\n")
     except OSError:
-        pass  # It was cut off; the answer is read all the same.
+        pass  # It was cut off; the answer can be read all the same.
     status = await answer
     writer.close()
     return f"{status} after {sent} MiB"
 
 
 async def open_halfway(port: int, count: int) -> str:
-    """Open connections from two addresses, and send half a head over each."""
+    """Open connections from two addresses, and send half a request head over each."""
     answers: Counter[str] = Counter()
     room = asyncio.Semaphore(500)
 
@@ -319,7 +319,7 @@ async def open_halfway(port: int, count: int) -> str:
 
 
 async def drip(port: int, longest_seconds: float) -> str:
-    """Send a body of which one byte comes every two seconds."""
+    """Send a body one byte every two seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /x/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
     answer = asyncio.create_task(read_status(reader))
@@ -334,7 +334,7 @@ async def drip(port: int, longest_seconds: float) -> str:
 
 
 async def open_streams(port: int, cookie: str, count: int) -> str:
-    """Follow everything in so many pages of one person, from ten addresses, for five seconds."""
+    """Follow everything in this many pages of one person, from ten addresses, for five seconds."""
     request = f"GET /events HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     statuses: Counter[str] = Counter()
     writers = []
@@ -353,7 +353,7 @@ async def open_streams(port: int, cookie: str, count: int) -> str:
 
 
 async def do_nothing() -> str:
-    """Let the others be alone for a while."""
+    """Leave the others alone for a while."""
     await asyncio.sleep(5)
     return "–"
 
@@ -368,7 +368,7 @@ def main() -> None:
     parser.add_argument("--half-open", type=int, default=10_000, help="connections at one time")
     parser.add_argument("--drip-seconds", type=float, default=150, help="when to give a drip up")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing is left behind.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     attempts, crowd = options.attempts, [f"127.1.0.{n + 1}" for n in range(options.attempts)]

@@ -2,8 +2,8 @@
 
     script/bench start --against ../an-older-checkout
 
-runs the two in alternation, so that whatever else the machine does meets both. What is measured is the host
-layer alone, under the process driver: from the call of the verb until it returns.
+alternates between the two, so that other load on the machine affects both. It measures the host layer alone,
+under the process driver: from the call of the verb until it returns.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure_in(tree: Path, starts: int) -> Times:
-    """Measure in a process of its own, which imports what the checkout `tree` has."""
+    """Measure in a separate process, which imports the code of the checkout `tree`."""
     # As an installation does: in its box, a simulated game could not store its compiled modules.
     compileall.compile_dir(tree / "hostops", quiet=1)
     done = subprocess.run(
@@ -86,7 +86,7 @@ def measure(starts: int) -> Times:
                     times[verb].append(time.perf_counter() - began_at)
         finally:
             end_everything(root)
-    # The first one finds nothing in the caches.
+    # The first one finds the caches empty.
     return {verb: found[1:] for verb, found in times.items()}
 
 

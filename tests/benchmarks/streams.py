@@ -1,8 +1,8 @@
 """`script/bench streams`: what it costs to store lines and to show them to many, and what other ways cost.
 
-The lines are written by a `LogWriter` in this process, as a worker does it; the product's web server runs in
-another, the watchers in a third, all on the same machine. django-eventstream's lines are sent inside the web
-process, because without Redis it reaches no further.
+A `LogWriter` in this process writes the lines, as a worker does; the product's web server runs in another,
+the watchers in a third, all on the same machine. django-eventstream's lines are sent inside the web process,
+because without Redis it reaches no further.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def running_web() -> Iterator[Web]:
 
 
 class Watchers:
-    """So many watchers of `path`, in a process of their own."""
+    """Watchers of `path`, in a separate process."""
 
     def __init__(self, web: Web, path: str, cookie: str, count: int) -> None:
         self._process = subprocess.Popen(
@@ -118,7 +118,7 @@ class Watchers:
         return answer
 
     def close(self) -> None:
-        """End them all at once, as a crowd that closes its windows."""
+        """End them all at once, like a crowd closing its windows."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -128,7 +128,7 @@ class Watchers:
 
 @contextmanager
 def watchers_of(web: Web, path: str, cookie: str, count: int) -> Iterator[Watchers | None]:
-    """Connect so many watchers, and let them go."""
+    """Connect this many watchers, and disconnect them at the end."""
     watchers = Watchers(web, path, cookie, count) if count else None
     try:
         yield watchers
@@ -139,7 +139,7 @@ def watchers_of(web: Web, path: str, cookie: str, count: int) -> Iterator[Watche
 
 @contextmanager
 def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
-    """Yield a job that runs for this process, and what stores a line of it."""
+    """Yield a job that runs for this process, and a function that stores a line of it."""
     from django.db import connection
     from django.utils import timezone
 
@@ -179,7 +179,7 @@ def stored_lines(job: Any) -> int:
 
 
 def measure_storing(web: Web, cookie: str, count: int, lines: int) -> Row:
-    """Store lines as fast as it goes while so many watch, and wait until they have seen them all."""
+    """Store lines at full speed while this many watch, and wait until they have seen them all."""
     with (
         running_job() as (job, write),
         watchers_of(web, f"/jobs/{job.pk}/events", cookie, count) as watchers,
@@ -250,7 +250,7 @@ def measure_latency(web: Web, cookie: str, kind: str, count: int) -> Row:
 
 
 def note(row: Row) -> Row:
-    """Print a row as it is measured, for who waits; return it."""
+    """Print a row as soon as it is measured; return it."""
     print(*(f"{name}: {value}" for name, value in row.items()), sep=", ", file=sys.stderr)
     return row
 
@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--crowd-lines", type=int, default=50_000, help="lines seen by the most")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to see by")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing is left behind.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory(prefix="saferoom-bench-") as folder:
@@ -316,7 +316,7 @@ def main() -> None:
             rows = []
             for kind in options.kinds:
                 for count in options.watchers:
-                    # A fresh process, so that memory is that of these watchers.
+                    # A fresh process, so that its memory is that of these watchers.
                     with running_web() as web:
                         rows.append(note(measure_latency(web, cookie, kind, count)))
             print_table(f"Seeing, 10 lines a second, {database}", rows)

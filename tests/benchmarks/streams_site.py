@@ -1,4 +1,4 @@
-"""The addresses of the product, beside them two other ways to stream, and what they cost."""
+"""The addresses of the product, beside two other ways to stream, and their costs."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def stats(_request: HttpRequest) -> JsonResponse:
 
 
 async def naive(_request: HttpRequest, pk: int) -> StreamingHttpResponse:
-    """Follow a job as one writes it first: each watcher asks the database again and again."""
+    """Follow a job the naive way: each watcher queries the database again and again."""
 
     async def ask() -> AsyncIterator[str]:
         after = 0

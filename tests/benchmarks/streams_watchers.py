@@ -13,7 +13,7 @@ CONNECTING_AT_ONCE = 50
 
 
 class Watcher(asyncio.Protocol):
-    """One connection: counts lines, and notes how old those were that say when they were written."""
+    """One connection: counts lines, and notes the age of those that say when they were written."""
 
     def __init__(self, request: bytes, ages: "array[float]") -> None:
         self._request = request
@@ -53,7 +53,7 @@ class Watcher(asyncio.Protocol):
 
 
 async def connect(port: int, request: bytes, count: int, ages: "array[float]") -> list[Watcher]:
-    """Return so many watchers that have all been answered."""
+    """Return this many watchers, each of which has been answered."""
     loop = asyncio.get_running_loop()
     room = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
@@ -75,7 +75,7 @@ def percentile(values: list[float], part: float) -> float:
 
 async def main(port: int, path: str, cookie: str, count: int) -> None:
     """Connect, then obey."""
-    # HTTP/1.0, so that no chunk's length lies in the middle of a line.
+    # HTTP/1.0, so that no chunk length appears in the middle of a line.
     request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     ages: array[float] = array("d")
     watchers = await connect(port, request, count, ages)

@@ -1,7 +1,7 @@
-"""`script/bench units`: what a worker costs that watches many servers which are units of systemd.
+"""`script/bench units`: what a worker costs that watches many servers run as systemd units.
 
-It needs what the floor `systemd` needs, and boots a machine of its own (tests/systemd/sandbox.py). A worker is
-counted with the commands that it runs, and beside it the manager of the account, which answers them.
+It needs what the floor `systemd` needs, and boots a machine of its own (tests/systemd/sandbox.py). A worker
+is counted with the commands that it runs, and separately the account's manager, which answers them.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measure(count: int, watched_seconds: float) -> None:
-    """Inside of the machine: watch an idle worker without servers, and with all of them running."""
+    """Inside the machine: watch an idle worker, without servers and with all of them running."""
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
@@ -61,10 +61,10 @@ def measure(count: int, watched_seconds: float) -> None:
 
 
 def watch(what: str, manager: int, watched_seconds: float) -> dict[str, str]:
-    """Return which share of a core an idle worker and the manager take."""
+    """Return the share of a core that an idle worker and the manager take."""
     run_systemctl("start", WORKER)
     worker = int(run_systemctl("show", "--value", "--property=MainPID", WORKER))
-    time.sleep(5)  # Its first look at everything is not what it costs to go on looking.
+    time.sleep(5)  # Its first look at everything says nothing about the cost of the following ones.
     before, began_at = [cpu_seconds(pid) for pid in (worker, manager)], time.monotonic()
     time.sleep(watched_seconds)
     after, took = [cpu_seconds(pid) for pid in (worker, manager)], time.monotonic() - began_at
@@ -84,7 +84,7 @@ def run_systemctl(*arguments: str) -> str:
 
 
 def find_manager() -> int:
-    """Return the process of the account's manager: the one of ours that is called systemd."""
+    """Return the process of the account's manager: the one of ours called systemd."""
     for folder in Path("/proc").glob("[0-9]*"):
         is_mine = folder.stat().st_uid == os.getuid()
         if is_mine and (folder / "comm").read_text().strip() == "systemd":
@@ -93,7 +93,7 @@ def find_manager() -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, its kernel time, and that of the children that it has waited for."""
+    """Return the CPU time of a process, including kernel time and the children that it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS
 

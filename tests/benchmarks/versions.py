@@ -1,4 +1,4 @@
-"""`script/bench versions`: what making a version of an overlay ready on a host takes: time, and disk."""
+"""`script/bench versions`: what it takes to get a version of an overlay ready on a host: time, and disk."""
 
 import argparse
 import os
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def copy_all(source: Path, target: Path) -> None:
-    """Copy a folder onto the disk, as a panel does that has a copy of everything for each server."""
+    """Copy a folder on disk, like a panel that keeps a copy of everything for each server."""
     subprocess.run(["cp", "-a", source, target], check=True)
     subprocess.run(["sync", "-f", target], check=True)
 

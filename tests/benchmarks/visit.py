@@ -1,9 +1,9 @@
 """`script/bench visit`: a cold visit to a page from far away: when it is seen, and when it is live.
 
-Chromium comes with an empty cache through nginx as deploy/nginx.conf sets it up, and each of its requests
-takes `--latency` ms longer, as over the sea. Against each other: HTTP/1.1 and HTTP/2, and pages that name all
-of their modules at once (`module_preloads`) or leave it to the browser to find them one by one. Seen
-is the first paint with contents; live is when its stream has begun.
+Chromium starts with an empty cache and goes through nginx as deploy/nginx.conf sets it up; each of its
+requests takes `--latency` ms longer, as if across an ocean. It compares HTTP/1.1 with HTTP/2, and pages that
+name all of their modules at once (`module_preloads`) with pages that leave it to the browser to find them one
+by one. Seen is the first contentful paint; live is when its stream has begun.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def measure_all(folder: Path, latency: int, visits: int) -> list[Row]:
 
 
 def prepare() -> str:
-    """Make a server with a console; return the session of who may see it."""
+    """Make a server with a console; return the session of a person who may see it."""
     from django.contrib.auth.models import User
     from django.test import Client
 
@@ -124,7 +124,7 @@ def prepare() -> str:
 def visit(
     browser: Any, url: str, path: str, cookie: str, latency: int, names_modules: bool
 ) -> tuple[float, float]:
-    """Open a page with an empty cache; return when it was seen and live, in ms from its beginning."""
+    """Open a page with an empty cache; return when it was seen and live, in ms from the start."""
     context = browser.new_context(base_url=url, ignore_https_errors=True)
     try:
         context.add_cookies([{"name": "sessionid", "value": cookie, "url": url}])
@@ -146,7 +146,7 @@ def visit(
             body = response.text()
             route.fulfill(response=response, body=body if names_modules else PRELOAD.sub("", body))
 
-        # Also where nothing is taken out: the page itself comes the same way each time.
+        # Also where nothing is taken out: the page itself arrives the same way each time.
         page.route(url + path, answer)
         with page.expect_response(lambda response: "/events" in response.url):
             page.goto(path, wait_until="commit")

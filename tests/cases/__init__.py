@@ -1,1 +1,1 @@
-"""Small inputs of real people that once came out wrong, and their relatives, each taken a user's way."""
+"""Small inputs from real people that once went wrong, and similar ones, each entered as a user would."""

@@ -41,7 +41,7 @@ def form(alice: User) -> BlueprintForm:
 
 @pytest.fixture
 def root(settings: Any, tmp_path: Path) -> Iterator[Path]:
-    """Return the root of a host with nothing on it but a simulator that takes no time."""
+    """Return the root of a host with nothing on it except a simulator that takes no time."""
     root = tmp_path / "host"
     root.mkdir()
     settings.HOST_ROOT = root

@@ -1,4 +1,4 @@
-"""Launch arguments: what is refused in the form with a reason, and what reaches the game as it was written."""
+"""Launch arguments: which ones the form refuses, with a reason, and which reach the game as written."""
 
 import pytest
 
@@ -14,7 +14,7 @@ HIDDEN_SHELL = '+sv_tags "coop -autoupdate -steam_dir . -steamcmd_script y;touch
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        # A word hidden inside of a quoted argument counts as a word.
+        # A word hidden inside a quoted argument counts as a word.
         pytest.param(HIDDEN_SHELL, "The value of +sv_tags contains -steam_dir", id="01 shell"),
         pytest.param("+hostname 'crew -debug'", "+hostname contains -debug", id="01 single quotes"),
         pytest.param('+hostname "crew @more.txt"', "arguments from a file", id="01 file"),

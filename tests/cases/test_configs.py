@@ -1,4 +1,4 @@
-"""Configs: characters that look like the end of a line, or like nothing, and are neither to the game."""
+"""Configs: characters that look like a line end, or like nothing, but are neither to the game."""
 
 import pytest
 

@@ -51,7 +51,7 @@ def test_configs_of_overlays_and_of_the_blueprint_all_apply_in_order(
         'Server cvar "sv_tags" = "night"',
     ]
     assert 'Unknown command "sm_cvar"' in console
-    # A map that a config loads and that is not there is told before and after, as one of +map is.
+    # A missing map that a config loads is reported before and after, as a missing +map is.
     log = "\n".join(row.line for row in Job.objects.get(operation="start").logs.all())
     where = "Line 2 of cfg/more.cfg of overlay rules"
     assert f"{where} changes the map to c5m1_waterfont." in log

@@ -1,4 +1,4 @@
-"""Servers that run and do not answer queries: the job fails and says why, and the game goes on."""
+"""Servers that run but do not answer queries: the job fails and says why, and the game keeps running."""
 
 import time
 from pathlib import Path
@@ -26,7 +26,7 @@ def run(operation: str, server: Server | None = None) -> Job:
 
 @pytest.fixture(autouse=True)
 def quick_minute(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the minute that a start waits pass at once, when the game has its map."""
+    """Skip the minute that a start waits, once the game has its map."""
 
     def monotonic() -> float:
         consoles = [instance_of(root).console_log_path(number) for number in (1, 2)]
@@ -55,7 +55,7 @@ def test_a_silent_server_stays_up_and_its_job_says_what_was_looked_at(
     assert server.state_note == "does not answer queries"
     assert run("stop", server).state == JobState.SUCCEEDED
 
-    # The cvar comes from an overlay, and what keeps it silent is a limit.
+    # The cvar comes from an overlay, and a limit keeps the server silent.
     folder = root / "overlays" / "lan" / "left4dead2" / "cfg"
     folder.mkdir(parents=True)
     (folder / "server.cfg").write_text("sv_lan 1\n")

@@ -1,4 +1,4 @@
-"""Servers that cannot start: the job names the cause within seconds, and what runs goes on."""
+"""Servers that cannot start: the job names the cause within seconds, and running servers keep running."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def running(root: Path, server: Server) -> Server:
 
 
 def players_of(server: Server) -> list[str]:
-    """Return who says that they play."""
+    """Return the names of the players."""
     return [player.name for player in others_a2s.players(("127.0.0.1", server.port), 5)]
 
 

@@ -25,7 +25,7 @@ CASES = {
     "segfault": ("segmentation fault", "Segmentation fault"),
     "no-exec": ("noexec", "linux32/steamcmd: Permission denied"),  # 16
 }
-"""The cause that the job's error names, and what the log has of SteamCMD's last error, by the failure."""
+"""The cause that the job's error names, and SteamCMD's last error as the log has it, by failure."""
 
 
 @pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def test_each_failed_install_says_what_steamcmd_said(
 
 
 class SilentMinutes:
-    """A clock that stands still but for one silence, in which it jumps."""
+    """A clock that stands still except for one silence, in which it jumps."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -13,7 +13,7 @@ PAGE = (REPOSITORY / "docs/deploy.md").read_text()
 COMMANDS = re.findall(
     r"^(.+)$", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE
 )
-"""The lines of all blocks that are to be typed."""
+"""The lines of all blocks that are meant to be typed."""
 
 UNITS = {path.name for path in (REPOSITORY / "deploy/systemd").rglob("saferoom-*")}
 
@@ -25,10 +25,10 @@ def test_a_command_of_the_page_can_be_given(line: str) -> None:
 
 
 def require_command(words: list[str]) -> None:
-    """Fail unless a command is one of those that there are, with options that it has."""
+    """Fail unless a command exists and has these options."""
     program, *rest = words
     if program == "deploy/install":
-        answers.parse_arguments(rest)  # Ends the test for a flag that is not known.
+        answers.parse_arguments(rest)  # Ends the test for an unknown flag.
     elif program == "saferoom":
         name, *options = rest
         command = load_command_class(get_commands()[name], name)

@@ -1,9 +1,11 @@
 """Files of settings: read as systemd reads them, complete when they are written, and then only added to."""
 
-from deploy.installer import env_files
+from pathlib import Path
+
+from deploy.installer import env_files, settings_files
 from tests.systemd.sandbox import REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
+PAGE = settings_files.read_page(REPOSITORY)
 
 
 def test_it_reads_what_systemd_reads() -> None:
@@ -15,7 +17,7 @@ def test_it_reads_what_systemd_reads() -> None:
 
 
 def test_a_new_file_sets_what_it_was_given_and_explains_all_the_rest() -> None:
-    described = env_files.describe(README)
+    described = env_files.describe(PAGE)
     text = env_files.render({"HOST_DRIVER": "systemd"}, described, "Heading")
     assert env_files.parse(text) == {"HOST_DRIVER": "systemd"}
     for name, (default, _) in described.items():
@@ -23,11 +25,19 @@ def test_a_new_file_sets_what_it_was_given_and_explains_all_the_rest() -> None:
 
 
 def test_defaults_that_are_a_sentence_are_not_taken_for_values() -> None:
-    described = env_files.describe(README)
+    described = env_files.describe(PAGE)
     assert described["HOST_ADDRESS"][0] == ""
     assert described["PORT"][0] == "8000"
     assert described["BIND"][0] == "127.0.0.1"
     assert described["ALLOWED_HOSTS"][0] == "127.0.0.1,localhost,[::1]"
+
+
+def test_a_release_from_before_that_page_explains_its_settings_in_the_readme(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "README.md").write_text("| `PORT` | `8000` | where it listens |\n")
+    page = settings_files.read_page(tmp_path)
+    assert env_files.describe(page) == {"PORT": ("8000", "where it listens")}
 
 
 def test_adding_what_is_missing_leaves_every_line_that_is_there() -> None:

@@ -19,7 +19,7 @@ from tests.systemd.sandbox import REPOSITORY
 
 @pytest.fixture
 def nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no answers of an earlier run, whatever this machine has."""
+    """Pretend that there are no answers of an earlier run, whatever this machine has."""
     monkeypatch.setattr(places, "ANSWERS", tmp_path / "install.json")
 
 

@@ -1,4 +1,4 @@
-"""The rules for the games' ports, on a machine of its own: who floods is not heard, and nobody else notices."""
+"""The rules for the games' ports, on a machine of its own: floods are dropped, and nobody else notices."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ PLAY = b"\x01\x02\x03\x04 a player's packet"
 END = b"that was all"
 OTHER_ADDRESS = "198.51.100.7"  # of TEST-NET-2, RFC 5737
 
-# Counts what comes from whom, until each has said that it is all.
+# Counts what comes from each sender, until each has said that it is done.
 RECEIVER = f"""
 import collections, json, socket
 seen, ended = collections.Counter(), set()
@@ -40,11 +40,11 @@ print(json.dumps(seen))
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """Return a machine with the rules, which this one reaches from two addresses."""
+    """Return a machine with the rules, reachable from this one under two addresses."""
     machine = Machine(3)
     try:
         machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
-        # A second time, as at an upgrade.
+        # A second time, as an upgrade does.
         machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
         machine.run("ip", "route", "add", OTHER_ADDRESS, "dev", "eth0")
         ip("address", "add", f"{OTHER_ADDRESS}/32", "dev", machine.cable)

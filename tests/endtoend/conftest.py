@@ -13,7 +13,7 @@ from tests.endtoend.panel import PROJECT_DIR, Panel
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a database with all tables and no rows, which takes as long to make as the rest of a start."""
+    """Return a database with all tables and no rows; making it takes as long as the rest of a start."""
     panel = Panel(tmp_path_factory.mktemp("migrated"))
     subprocess.run(
         [sys.executable, PROJECT_DIR / "manage.py", "migrate", "--verbosity=0"],
@@ -26,13 +26,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare_panel(tmp_path: Path) -> Iterator[Panel]:
-    """Return a running panel that began with nothing, whose admin is signed in."""
+    """Return a running panel that started with nothing, whose admin is signed in."""
     yield from run_panel(Panel(tmp_path / "var"))
 
 
 @pytest.fixture
 def panel(tmp_path: Path, migrated: Path) -> Iterator[Panel]:
-    """Return a running panel that began with an empty database, whose admin is signed in."""
+    """Return a running panel that started with an empty database, whose admin is signed in."""
     panel = Panel(tmp_path / "var")
     panel.var_dir.mkdir()
     shutil.copy2(migrated, panel.database)
@@ -40,7 +40,7 @@ def panel(tmp_path: Path, migrated: Path) -> Iterator[Panel]:
 
 
 def run_panel(panel: Panel) -> Iterator[Panel]:
-    """Start a panel, and leave nothing of it in the end."""
+    """Start a panel, and leave nothing of it at the end."""
     panel.set_simulator(steamcmd={"seconds": 0}, srcds={"start_seconds": 0.2})
     try:
         panel.start()

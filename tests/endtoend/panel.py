@@ -43,7 +43,7 @@ class Answer:
 
 
 class Client:
-    """A person with a browser that has no JavaScript."""
+    """A person whose browser has no JavaScript."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -111,7 +111,7 @@ class SeeOther(urllib.request.HTTPRedirectHandler):
 
 
 class Panel:
-    """`script/server` with its state in a folder of its own, which survives a stop and a new start."""
+    """`script/server` with its state in a folder of its own, which survives a stop and another start."""
 
     def __init__(self, var_dir: Path) -> None:
         self.var_dir = var_dir
@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the processes of this panel are told."""
+        """The environment of this panel's processes."""
         ours = (
             "SECRET_KEY",
             "SECRETS_KEYS",
@@ -199,7 +199,7 @@ class Panel:
             self.stop()
 
     def set_simulator(self, **programs: dict[str, Any]) -> None:
-        """Tell the simulated programs how to behave from now on."""
+        """Set how the simulated programs behave from now on."""
         self.host_root.mkdir(parents=True, exist_ok=True)
         (self.host_root / "simulator.json").write_text(json.dumps(programs))
 
@@ -217,13 +217,13 @@ class Panel:
         )
 
     def host_state(self, name: str) -> str:
-        """Return what the host itself says of a server."""
+        """Return what the host itself says about a server."""
         answer = self.hostops("status", "--json")
         statuses = json.loads(answer.stdout)
         return str(statuses[name]["state"]) if name in statuses else "absent"
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz says to who has the token."""
+        """Return what /healthz tells a client with the token."""
         authorization = {"Authorization": f"Bearer {HEALTH_TOKEN}"}
         request = urllib.request.Request(f"{self.url}/healthz", headers=authorization)
         try:
@@ -233,12 +233,12 @@ class Panel:
             return json.load(error)  # type: ignore[no-any-return]
 
     def worker_pid(self) -> int | None:
-        """Return the pid of the worker that beats, if one does."""
+        """Return the pid of the worker that sends heartbeats, if one does."""
         workers = self.health()["workers"]
         return workers[0]["pid"] if workers else None
 
     def kill_worker(self) -> int:
-        """Kill the worker as nothing can resist, and wait until another one beats."""
+        """Kill the worker with SIGKILL, and wait until another one sends heartbeats."""
         pid = self.worker_pid()
         assert pid
         os.kill(pid, signal.SIGKILL)
@@ -266,7 +266,7 @@ class Panel:
         return dict(zip(columns, row, strict=True))
 
     def log(self, job_id: int) -> list[str]:
-        """Return a job's lines, having seen that their seqs have no gap."""
+        """Return a job's lines, after checking that their seqs have no gap."""
         rows = self.query(f"SELECT seq, line FROM jobs_joblog WHERE job_id = {job_id} ORDER BY seq")
         assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
         return [line for _, line in rows]
@@ -284,7 +284,7 @@ class Panel:
         return self.job(job_id)
 
     def succeed(self, job_id: int) -> None:
-        """Wait until a job is over, and see that it succeeded."""
+        """Wait until a job is over, and check that it succeeded."""
         job = self.wait_for_state(job_id, "succeeded", "failed", "cancelled")
         assert job["state"] == "succeeded", f"{job}\n" + "\n".join(self.log(job_id))
         assert job["exit_code"] == 0
@@ -303,7 +303,7 @@ class Panel:
         return answer.job_id
 
     def make_server(self, name: str) -> None:
-        """Make a blueprint, if there is none, and a server from it on a free port, through the forms."""
+        """Make a blueprint if there is none, and a server from it on a free port, through the forms."""
         if not self.query("SELECT id FROM servers_blueprint"):
             answer = self.client.post(
                 "/blueprints/new/", name="coop", arguments="+map c1m1_hotel", config="sv_lan 0"
@@ -316,7 +316,7 @@ class Panel:
             name=name,
             blueprint=blueprint_id,
             host=host_id,
-            # Of those that the panel chooses from, another panel may have just chosen the same.
+            # Another panel may just have chosen the same one of the ports that the panel offers.
             port=find_free_port(),
         )
         assert answer.path == f"/servers/{name}/", answer.text

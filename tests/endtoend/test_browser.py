@@ -1,4 +1,4 @@
-"""The pages in a real browser: a live log, a connection that is cut, and the end of the stream."""
+"""The pages in a real browser: a live log, a lost connection, and the end of the stream."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def proxy(panel: Panel) -> Iterator[Proxy]:
 
 @pytest.fixture
 def page(panel: Panel, proxy: Proxy) -> Iterator[Page]:
-    """Return a browser page whose admin has signed in, and which may not report a single error."""
+    """Return a browser page whose admin has signed in, and which must not report a single error."""
     chromium = find_page_browser()
     assert chromium, "there is no chromium: apt install chromium"
     errors: list[str] = []
@@ -72,7 +72,7 @@ def test_a_live_log_survives_a_cut_and_sees_the_end(panel: Panel, proxy: Proxy, 
     expect(page.get_by_role("heading", level=1)).to_contain_text("Install the game")
     expect(page.get_by_text("succeeded").first).to_be_visible()
 
-    # The stream is closed for good: a browser that came back would ask again.
+    # The stream is closed for good: a browser that reconnected would ask again.
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.wait_for_timeout(2500)
@@ -111,7 +111,7 @@ def test_the_first_server_runs_after_three_clicks_on_one_page(panel: Panel, page
     page.goto("/servers/alpha/")
     expect(page.locator(".log-line").last).to_be_visible()
     expect(page.get_by_text("Connection to Steam servers successful").first).to_be_attached()
-    # An open page is true: the server stops behind its back.
+    # An open page stays true: the server stops without its doing.
     panel.hostops("stop", "alpha")
     expect(page.get_by_role("button", name="Start alpha", exact=True)).to_be_visible(timeout=15_000)
 

@@ -1,4 +1,4 @@
-"""The whole way, as a person goes it: `script/server`, a click, a job, the host, the rows, the stream."""
+"""The whole way that a person takes: `script/server`, a click, a job, the host, the rows, the stream."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def server_states(panel: Panel) -> tuple[str, str, str]:
 
 
 def process_ids_below(panel: Panel) -> set[int]:
-    """Return the processes of the panel's session group tree, found by their environment."""
+    """Return the processes of the panel's sessions, found by their environment."""
     mark = f"VAR_DIR={panel.var_dir}".encode()
     found = set()
     for name in os.listdir("/proc"):  # noqa: PTH208
@@ -102,7 +102,7 @@ def test_a_worker_killed_during_a_start(panel: Panel) -> None:
     assert panel.wait_for_state(start, "failed")["error"] == "worker stopped while the job ran"
     assert not panel.query("SELECT id FROM jobs_job WHERE state = 'running'")
 
-    # The game went on by itself; what the panel says of it is what the host says.
+    # The game kept running by itself; the panel and the host say the same about it.
     wait_until(
         lambda: server_states(panel)[1] == panel.host_state("alpha") == "running",
         30,

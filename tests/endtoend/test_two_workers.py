@@ -1,4 +1,4 @@
-"""Two worker processes on one database and one host: the queue's rules, proved by what was recorded."""
+"""Two worker processes on one database and one host: the queue's rules, proved by recorded times."""
 
 import os
 import subprocess
@@ -105,7 +105,7 @@ def test_two_hundred_jobs_over_twenty_servers(
 
 
 def overlapping_servers(jobs: list[Job]) -> int:
-    """Return how many pairs of jobs of different servers ran at one time."""
+    """Return how many pairs of jobs of different servers ran at the same time."""
     return sum(
         one.server_id != other.server_id
         and one.started_at < other.finished_at  # type: ignore[operator]

@@ -46,7 +46,7 @@ def test_serve_listens_on_a_unix_socket_and_on_no_port(tmp_path: Path) -> None:
         assert Place(f"unix:{path}", 0).ask("/accounts/login/", "localhost")[0] == 200
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", panel.port), timeout=5)
-        # A second one is not to take it away.
+        # A second one must not take it over.
         with pytest.raises(StartError, match="Another process listens at"):
             Place(f"unix:{path}", 0).require_free()
     finally:

@@ -1,8 +1,9 @@
 """Real workers on real hosts with the simulated game, while everything around them fails: `script/chaos`.
 
-Workers are killed, frozen for longer than their lease; their database is restarted, crashed, cut off, full,
-frozen, or read-only, or fails over to its standby; jobs are cancelled at random. Afterwards no job may be lost,
-run twice, stuck or half logged. Prints a table; the exit code is 0 if every count that has to be 0 is.
+Workers are killed, or frozen for longer than their lease; their database is restarted, crashed, cut off,
+filled up, frozen, made read-only, or fails over to its standby; jobs are cancelled at random. Afterwards no
+job may be lost, run twice, stuck or half logged. Prints a table; the exit code is 0 if every count that has
+to be 0 is.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from tests.fire.journal import JOURNAL_VARIABLE
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is like."""
+    """The options of a run."""
 
     jobs: int
     engine: str
@@ -45,7 +46,7 @@ class Stage:
 
     @property
     def database_url(self) -> str:
-        """The one database of all hosts."""
+        """The database that all hosts share."""
         return next(iter(self.environments.values()))["DATABASE_URL"]
 
 
@@ -77,7 +78,8 @@ def build_stage(options: Options, stack: ExitStack) -> Stage:
             "SECRET_KEY": "a-key-that-only-the-chaos-run-has",
             "GAME_SOURCE": "simulator",
             "DATABASE_URL": url,
-            # Not the folder around it: a worker takes that from all other accounts, and PostgreSQL has one.
+            # Not the folder around it: a worker closes that to all other accounts, and PostgreSQL has its
+            # own.
             "VAR_DIR": str(options.scratch / "var"),
             "HOST_NAME": name,
             "HOST_ROOT": str(root),
@@ -115,7 +117,7 @@ def main() -> int:
             stage = build_stage(options, stack)
             os.environ.update(next(iter(stage.environments.values())))
             django.setup()
-            from tests.fire.siege import lay_siege  # Models cannot be imported before.
+            from tests.fire.siege import lay_siege  # Models cannot be imported earlier.
 
             is_clean = lay_siege(options, stage)
     finally:
@@ -127,7 +129,7 @@ def main() -> int:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder; overlayfs leaves folders in it that even their owner may not read."""
+    """Remove a folder; overlayfs leaves folders in it that not even their owner may read."""
     for path, folders, _ in os.walk(folder):
         for name in folders:
             (Path(path) / name).chmod(0o700)

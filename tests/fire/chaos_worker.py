@@ -22,11 +22,11 @@ from hostops.layout import InstanceLayout
 from tests.fire.journal import JOURNAL_VARIABLE, Journal
 
 CURRENT = threading.local()
-"""`job`: which one this thread carries out."""
+"""`job`: the one that this thread carries out."""
 
 
 class JournallingHost(Host):
-    """The host layer; each verb is written down while it holds its locks."""
+    """The host layer; each verb is recorded while it holds its locks."""
 
     journal: Journal
 
@@ -51,7 +51,7 @@ class JournallingHost(Host):
 
 
 def keep_journal(journal: Journal) -> None:
-    """Put the journalling host under the worker, and note each job's first and last touch of it."""
+    """Put the journalling host under the worker, and record each job's first and last touch of it."""
     from jobs import operations
     from jobs.claimed_jobs import ClaimedJob
 
@@ -87,7 +87,7 @@ def keep_journal(journal: Journal) -> None:
 
 
 def claim_far_ahead() -> None:
-    """Let the worker take the jobs of the chaos run for short ones, of which it claims several for a thread."""
+    """Make the worker treat the jobs of the chaos run as short ones, of which it claims several per thread."""
     from jobs.worker import job_threads
 
     vars(job_threads)["AHEAD_SECONDS"] = 0.5

@@ -1,4 +1,4 @@
-"""A table as after years of use: copied by the database itself, as a million rows are too many for Python."""
+"""A table as after years of use: filled by the database itself, as Python would take too long."""
 
 from datetime import timedelta
 
@@ -16,9 +16,9 @@ NUMBERS = {
 
 
 def fill_jobs(servers: list[Server], *, queued: int, finished: int) -> None:
-    """Insert finished jobs of last year, and queued ones of yesterday, over all of `servers` in turn.
+    """Insert finished jobs of last year, and queued ones of yesterday, for each of `servers` in turn.
 
-    The servers are of one host, and their ids follow each other.
+    The servers are on one host, and their ids are consecutive.
     """
     now = timezone.now()
     last_year, yesterday = now - timedelta(days=365), now - timedelta(days=1)

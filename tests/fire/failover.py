@@ -1,4 +1,4 @@
-"""A PostgreSQL server with a standby that takes over, at one address: for the chaos run."""
+"""A PostgreSQL server with a standby that takes over, at a single address: for the chaos run."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ STANDBY_OPTIONS = "-c wal_retrieve_retry_interval=100ms"
 class ReplicatedPostgres:
     """Two servers, one the synchronous standby of the other, reached through one folder.
 
-    The folder is a symbolic link to that of the server which is in charge, so the URL of a database outlives a
-    failover. What was committed does as well: a commit is answered only once the standby has it.
+    The folder is a symbolic link to that of the active server, so the URL of a database survives a failover.
+    So does everything that was committed: a commit is confirmed only once the standby has it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -25,13 +25,13 @@ class ReplicatedPostgres:
 
     @property
     def primary(self) -> Postgres:
-        """The server that takes over last; before its `promote` it may only be read."""
+        """The active server; before its `promote` it is read-only."""
         return self._primary
 
     def start(self) -> None:
         """Start both, and return when the standby follows."""
         self._root.mkdir(parents=True, exist_ok=True)
-        # PostgreSQL's own account goes through it, whatever the umask is.
+        # PostgreSQL's own account has to pass through it, whatever the umask is.
         self._root.chmod(0o711)
         self._primary.start()
         self._lead_to(self._primary)
@@ -45,23 +45,23 @@ class ReplicatedPostgres:
         self._primary.stop("immediate")
 
     def make_database(self, name: str) -> str:
-        """Make a database, and return its URL, which stays the same over a failover."""
+        """Make a database, and return its URL, which stays the same across a failover."""
         self._primary.make_database(name)
         return f"postgres://saferoom@/{name}?host={self._current}&port=5432"
 
     def lose_primary(self) -> None:
-        """Crash the server in charge. Its address leads to the standby, which may only be read yet."""
+        """Crash the active server. Its address then leads to the standby, which is still read-only."""
         self._primary.crash()
         self._primary, self._standby = self._standby, self._primary
         self._lead_to(self._primary)
 
     def promote(self) -> None:
-        """Let the standby take over, and make a new standby of what is left of the other server."""
+        """Let the standby take over, and turn what is left of the other server into a new standby."""
         self._primary.promote()
         self._attach_standby()
 
     def set_read_only(self, is_read_only: bool) -> None:
-        """Let no transaction of any session write from now on, or let them again."""
+        """Keep all transactions of all sessions from writing, or allow it again."""
         self._set("default_transaction_read_only", "on" if is_read_only else None)
 
     def _attach_standby(self) -> None:
@@ -73,11 +73,11 @@ class ReplicatedPostgres:
                 return connection.execute(query).fetchone() is not None
 
         wait_until(is_streaming, 60, "the standby does not follow")
-        # Not before: what the standby copies would make it wait for a standby of its own.
+        # Not earlier: what the standby copies would make it wait for a standby of its own.
         self._set("synchronous_standby_names", "*")
 
     def _lead_to(self, server: Postgres) -> None:
-        """Let the address lead to `server`, without a moment in which it leads nowhere."""
+        """Make the address lead to `server`, without a moment in which it leads nowhere."""
         link = self._current.with_name("next")
         link.symlink_to(server.root)
         link.replace(self._current)

@@ -1,4 +1,4 @@
-"""The faults of the chaos run: to its workers, and to its database."""
+"""The faults of the chaos run, in its workers and in its database."""
 
 import os
 import random
@@ -33,21 +33,21 @@ class WorkerProcess:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it was stopped by SIGSTOP, and not yet told to go on."""
+        """Whether it was stopped by SIGSTOP, and has not been continued yet."""
         return self.thaw_timer is not None and self.thaw_timer.is_alive()
 
     def freeze(self, seconds: float) -> None:
-        """Stop it for so long.
+        """Stop it for this long.
 
-        A timer lets it go on, not the thread that makes the faults: that one may itself be waiting for a
-        lock that the frozen worker holds.
+        A timer continues it, not the thread that causes the faults, which may itself be waiting for a lock
+        that the frozen worker holds.
         """
         self.process.send_signal(signal.SIGSTOP)
         self.thaw_timer = threading.Timer(seconds, self.process.send_signal, [signal.SIGCONT])
         self.thaw_timer.start()
 
     def thaw(self) -> None:
-        """Let it go on now."""
+        """Continue it now."""
         if self.thaw_timer:
             self.thaw_timer.cancel()
         self.process.send_signal(signal.SIGCONT)
@@ -55,7 +55,7 @@ class WorkerProcess:
 
 @dataclass
 class Crew:
-    """The worker processes. One that is killed is replaced."""
+    """The worker processes. A killed one is replaced."""
 
     environments: dict[str, dict[str, str]]
     log: IO[bytes]
@@ -91,11 +91,11 @@ class Crew:
                 self.hire(worker.host)
 
     def kill(self) -> bool:
-        """Kill a worker as nothing can resist, and start another."""
+        """Kill a worker with SIGKILL, and start another."""
         worker = random.choice(self.workers)
         worker.process.kill()
-        # From now on it does nothing more. On a busy machine its locks can be another worker's before `wait`
-        # comes back here: that would look as if both had held them.
+        # It does nothing from now on. On a busy machine another worker may get its locks before `wait`
+        # returns here, and it would look as if both had held them.
         died_at = monotonic()
         worker.process.wait()
         self._note_death(worker, died_at)
@@ -103,7 +103,7 @@ class Crew:
         return True
 
     def freeze(self) -> bool:
-        """Stop a worker for longer than its lease; not if one is frozen already."""
+        """Stop a worker for longer than its lease, unless one is frozen already."""
         if any(worker.is_frozen for worker in self.workers):
             return False
         worker = random.choice(self.workers)
@@ -111,7 +111,7 @@ class Crew:
         return True
 
     def dismiss(self) -> None:
-        """Ask all to end, and see that they do."""
+        """Tell all of them to end, and check that they do."""
         for worker in self.workers:
             worker.thaw()
             worker.process.terminate()
@@ -121,7 +121,7 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 exit_code = worker.process.wait()
-            # One that was hired a moment ago may not listen to signals yet, or lack its database.
+            # One that was hired a moment ago may not handle signals yet, or may lack its database.
             if exit_code not in (0, -signal.SIGTERM, os.EX_UNAVAILABLE):
                 self.unexpected.append(
                     f"pid {worker.process.pid}: exit code {exit_code} at the end"
@@ -136,10 +136,9 @@ class Crew:
 
 
 class Spell:
-    """A fault that lasts for a time; no other of the same database begins meanwhile.
+    """A fault that lasts for a time; no other fault of the same database begins meanwhile.
 
-    What ends it is called by a timer, not by the thread that makes the faults: that one may itself be waiting
-    for the database.
+    A timer ends it, not the thread that causes the faults, which may itself be waiting for the database.
     """
 
     def __init__(self) -> None:
@@ -148,11 +147,11 @@ class Spell:
 
     @property
     def is_on(self) -> bool:
-        """Whether the fault lasts, or is being mended."""
+        """Whether the fault lasts, or is being repaired."""
         return self._timer is not None and self._timer.is_alive()
 
     def cast(self, begin: Callable[[], object], end: Callable[[], object], seconds: float) -> bool:
-        """Begin the fault, and end it after so long; not if another is on. Returns whether it began."""
+        """Begin the fault, and end it after this long, unless another is active. Returns whether it began."""
         if self.is_on:
             return False
         begin()
@@ -167,7 +166,7 @@ class Spell:
 
 
 class PostgresFaults:
-    """What happens to a PostgreSQL server that has a standby.
+    """Faults of a PostgreSQL server that has a standby.
 
     It is frozen for `longest_seconds` at most.
     """
@@ -212,13 +211,13 @@ class PostgresFaults:
 
     def freeze(self) -> bool:
         """Stop it for some seconds."""
-        # Its own processes are stopped, so it is told to go on by a signal, not by a statement.
+        # Its own processes are stopped, so it is continued by a signal, not by a statement.
         primary = self._servers.primary
         seconds = random.uniform(1, self._longest_seconds)
         return self.spell.cast(primary.freeze, primary.thaw, seconds)
 
     def make_read_only(self) -> bool:
-        """Let it be read only for a while."""
+        """Make it read-only for a while."""
         return self.spell.cast(
             partial(self._servers.set_read_only, True),
             partial(self._servers.set_read_only, False),
@@ -226,7 +225,7 @@ class PostgresFaults:
         )
 
     def take_all_connections(self) -> bool:
-        """Take every connection that is left, for a while."""
+        """Take all remaining connections for a while."""
         return self.spell.cast(self._take_all, self._give_all, random.uniform(0.5, 3.0))
 
     def _take_all(self) -> None:
@@ -242,7 +241,7 @@ class PostgresFaults:
 
 
 class SQLiteFaults:
-    """What happens to an SQLite database whose disk is well; it is locked for `longest_seconds` at most."""
+    """Faults of an SQLite database on a healthy disk; it is locked for `longest_seconds` at most."""
 
     def __init__(self, path: Path, longest_seconds: float) -> None:
         self._path = path
@@ -251,12 +250,12 @@ class SQLiteFaults:
         self.spell = Spell()
 
     def lock(self) -> bool:
-        """Hold its lock for writing, as a frozen process does."""
+        """Hold its write lock, as a frozen process does."""
         seconds = random.uniform(1, self._longest_seconds)
         return self.spell.cast(self._begin, self._rollback, seconds)
 
     def make_read_only(self) -> bool:
-        """Let nobody open its files for writing for a while (chattr +i), who has not opened them already."""
+        """Make its files read-only for a while (chattr +i), for processes that have not opened them already."""
         return self.spell.cast(
             partial(self._change_attribute, "+i"),
             partial(self._change_attribute, "-i"),
@@ -288,7 +287,7 @@ class SQLiteFaults:
 
 
 class FullDisk:
-    """A small file system of its own for an SQLite database, which a ballast file can fill."""
+    """A small file system for an SQLite database, which a ballast file can fill."""
 
     def __init__(self, folder: Path, megabytes: int = 256) -> None:
         self.folder = folder
@@ -297,7 +296,7 @@ class FullDisk:
         self.full_until = 0.0
 
     def mount(self, stack: ExitStack) -> str:
-        """Mount it until `stack` ends; return why that cannot be done, or nothing."""
+        """Mount it until `stack` ends; return why that is impossible, or nothing."""
         self.folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m", "tmpfs"]
         done = subprocess.run([*command, str(self.folder)], capture_output=True, text=True)
@@ -306,7 +305,7 @@ class FullDisk:
         return done.stderr.strip()
 
     def fill(self) -> bool:
-        """Leave not a byte; not if it is full already."""
+        """Fill it to the last byte, unless it is full already."""
         if self.full_until:
             return False
         self.full_until = monotonic() + random.uniform(0.5, 2.0)
@@ -319,7 +318,7 @@ class FullDisk:
         return True
 
     def tend(self) -> None:
-        """Make room again when the time is over."""
+        """Make room again when the time is up."""
         if self.full_until and monotonic() > self.full_until:
             self.relieve()
 
@@ -331,7 +330,7 @@ class FullDisk:
 
 @dataclass
 class Trouble:
-    """Faults at random moments, `per_minute` on average, and how many there were of each."""
+    """Faults at random moments, `per_minute` on average, with a count of each."""
 
     per_minute: float
     faults: dict[str, tuple[float, Callable[[], bool]]]
@@ -339,7 +338,7 @@ class Trouble:
     _due_at: float = field(default_factory=monotonic)
 
     def make_if_due(self) -> None:
-        """Let one fault happen if it is time."""
+        """Cause one fault if it is time."""
         if monotonic() < self._due_at:
             return
         names = list(self.faults)

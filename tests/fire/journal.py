@@ -1,7 +1,7 @@
-"""What really happened on a host, written down by those who did it: the evidence of the chaos run.
+"""What really happened on a host, recorded by the processes that did it: the evidence of the chaos run.
 
-A line is one `write` to a file that is opened for appending: it is whole, and it outlives a SIGKILL of its
-writer. The database is not asked, as it is what is on trial.
+A line is a single `write` to a file opened for appending: it is complete, and survives a SIGKILL of its
+writer. The database is not asked, since it is on trial.
 """
 
 import json
@@ -19,8 +19,8 @@ class Entry:
     """One event of a job.
 
     `begin` and `end` enclose what a job does with the host layer, `enter` and `leave` each verb while it
-    holds the host's locks. `subject` is a server's name, or "" for the whole host. `lines` counts the output
-    that the job had given by then.
+    holds the host's locks. `subject` is a server's name, or "" for the whole host. `lines` counts the job's
+    lines of output up to then.
     """
 
     event: str
@@ -49,13 +49,13 @@ class Journal:
         lines: int = 0,
         is_whole: bool = False,
     ) -> None:
-        """Write one event down; `is_whole`: the job came to its end without an exception."""
+        """Record an event; `is_whole` says that the job ended without an exception."""
         entry = Entry(event, job, os.getpid(), monotonic(), host, subject, lines, is_whole)
         os.write(self._descriptor, f"{json.dumps(asdict(entry))}\n".encode())
 
 
 def read_journal(path: Path) -> Iterator[Entry]:
-    """Return what was written, in the order of writing."""
+    """Return the recorded events, in the order of writing."""
     with path.open() as file:
         for line in file:
             yield Entry(**json.loads(line))

@@ -1,4 +1,4 @@
-"""Machines of their own: network namespaces that reach this one over a cable which can be pulled."""
+"""Machines of their own: network namespaces that reach this one over a cable that can be pulled."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ class Machine:
         return done.stdout
 
     def pull_cable(self) -> None:
-        """Cut the machine off: nothing is answered any more, and nobody is told."""
+        """Cut the machine off: it no longer answers, and nobody is told."""
         ip("link", "set", self.cable, "down")
 
     def plug_cable(self) -> None:
@@ -50,9 +50,10 @@ class Machine:
         ip("link", "set", self.cable, "up")
 
     def remove(self) -> None:
-        """Take the machine away, and the cable with it.
+        """Remove the machine, and the cable with it.
 
-        The cable first: with the namespace it would go some time later, and keep its name until then.
+        The cable first: together with the namespace it would disappear some time later, and keep its name
+        until then.
         """
         ip("link", "delete", self.cable)
         ip("netns", "delete", self.name)
@@ -62,10 +63,10 @@ class Machine:
 
 
 def _addresses(number: int) -> tuple[IPv4Address, IPv4Address]:
-    """Return the two addresses of this process's cable `number` (0 to 3): no other process has them.
+    """Return the two addresses of this process's cable `number` (0 to 3), which no other process has.
 
-    Another run of the tests may be about, or the cables of one that was killed. The addresses are among those
-    that RFC 2544 sets apart for tests of networks.
+    Another test run may be in progress, or the cables of a killed one may be left. The addresses are among
+    those that RFC 2544 reserves for network tests.
     """
     cable = os.getpid() % 2**13 * 4 + number
     first = IPv4Address("198.18.0.0") + cable * 4

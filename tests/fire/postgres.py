@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, in a folder, that may be crashed: for chaos and for benchmarks."""
+"""A PostgreSQL server in a folder, which tests may crash: for chaos and for benchmarks."""
 
 import contextlib
 import os
@@ -34,9 +34,9 @@ def find_programs() -> Path:
 class Postgres:
     """One server below `root`, reached through a socket there; made at the first start.
 
-    PostgreSQL refuses to run as root, so root starts it as `nobody`. `fsync=False` trades its safety over a
-    power cut for speed: a crash of the server alone loses nothing either way. It listens on `addresses` too,
-    and trusts their networks.
+    PostgreSQL refuses to run as root, so root starts it as `nobody`. `fsync=False` trades safety in a power
+    cut for speed: a crash of the server alone loses nothing either way. It also listens on `addresses`, and
+    trusts their networks.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Postgres:
         options: str = "",
     ) -> None:
         self._addresses = addresses
-        # Each has a socket of its own, but an address is shared with every other server of the machine.
+        # Each server has its own socket, but an address is shared with every other server on the machine.
         self._port = find_free_port() if addresses else 5432
         self._programs = find_programs()
         self.root = self._root = root
@@ -60,7 +60,7 @@ class Postgres:
         )
 
     def url(self, database: str = "postgres", address: str | None = None) -> str:
-        """Return the URL of a database, as DATABASE_URL takes it: by the socket, or by an address."""
+        """Return the URL of a database, in the form of DATABASE_URL: by the socket, or by an address."""
         if address:
             return f"postgres://{USER}@{address}:{self._port}/{database}"
         return f"postgres://{USER}@/{database}?host={self._root}&port={self._port}"
@@ -75,7 +75,7 @@ class Postgres:
         self._control("start", "-w", "-o", self._options, "-l", str(self._root / "server.log"))
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server, breaking every connection; `immediate` does not even say goodbye."""
+        """Stop the server, breaking every connection; `immediate` skips even an orderly shutdown."""
         self._control("stop", "-w", "-m", mode)
 
     def restart(self) -> None:
@@ -90,7 +90,7 @@ class Postgres:
             self._control("stop", "-w", "-m", "immediate")
 
     def follow(self, primary: "Postgres") -> None:
-        """Copy `primary`, which runs, over whatever was here, and start as its standby."""
+        """Copy the running `primary` over whatever was here, and start as its standby."""
         self._make_root()
         shutil.rmtree(self._data, ignore_errors=True)
         where = ("-h", str(primary.root), "-p", str(primary._port), "-U", USER)
@@ -98,15 +98,15 @@ class Postgres:
         self.start()
 
     def promote(self) -> None:
-        """Let a standby take over, and return when it may be written."""
+        """Let a standby take over, and return when it accepts writes."""
         self._control("promote", "-w")
 
     def freeze(self) -> None:
-        """Stop all processes of the server where they are: it takes connections, and answers nothing."""
+        """Freeze all processes of the server: it accepts connections, and answers nothing."""
         signal_all(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         signal_all(self.pid, signal.SIGCONT)
 
     @property
@@ -133,7 +133,7 @@ class Postgres:
             if self._account
             else {}
         )
-        # pg_ctl leaves the server running: it must not hold a pipe of ours open.
+        # pg_ctl leaves the server running, so it must not inherit a pipe of ours.
         subprocess.run(
             [str(self._programs / program), *arguments],
             check=True,
@@ -158,4 +158,4 @@ def signal_all(pid: int, number: signal.Signals) -> None:
         try:
             os.kill(process, number)
         except ProcessLookupError:
-            continue  # A session that ended meanwhile.
+            continue  # A session that has ended meanwhile.

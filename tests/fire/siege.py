@@ -33,18 +33,18 @@ OPERATIONS = {
     Operation.RESTART: 5,
     Operation.INSTALL: 1,
 }
-"""How often each is asked for: mostly what is cheap, so that there can be many."""
+"""How often each operation is requested: mostly the cheap ones, so that there can be many."""
 
 SERVERS_PER_HOST = 12
 LONG_JOBS = 1000
-"""From so many jobs on a run is a long one, in which the database may be frozen beyond a lease."""
+"""From this many jobs on a run is a long one, in which the database may be frozen for longer than a lease."""
 
 SHORT_SECONDS = 2.0
 LOCKED_OUT_SECONDS = 24.0
 """Longer than a connection to SQLite waits for its lock."""
 
 BACKLOG = 60
-"""So many jobs wait at a time: enough for every rule of the scheduler to matter."""
+"""How many jobs wait at a time: enough for every rule of the scheduler to matter."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Requests:
     cancels: int = 0
 
     def attempt(self, act: Callable[[], T]) -> T | None:
-        """Return what `act` returns, or None if the database failed it."""
+        """Return what `act` returns, or None if the database failed."""
         try:
             return act()
         except Error as error:
@@ -68,7 +68,7 @@ class Requests:
             return None
 
     def enqueue(self) -> None:
-        """Ask for any operation of any server."""
+        """Request any operation of any server."""
         server = random.choice(self.servers)
         (operation,) = random.choices(list(OPERATIONS), list(OPERATIONS.values()))
         subject = None if operation == Operation.INSTALL else server
@@ -79,7 +79,7 @@ class Requests:
             self.enqueued.append(job.pk)
 
     def cancel(self) -> None:
-        """Ask any job that is not over to end."""
+        """Ask any unfinished job to end."""
         active = self.attempt(lambda: list(Job.objects.active()))
         if active and self.attempt(partial(cancel, random.choice(active))):
             self.cancels += 1
@@ -135,7 +135,7 @@ def make_servers(hosts: list[str]) -> list[Server]:
 
 
 def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> Trouble:
-    """Install the game in peace; then keep jobs waiting and faults happening until all are enqueued."""
+    """Install the game in peace; then keep jobs waiting and faults coming until everything is enqueued."""
     hosts = list(stage.environments)
     for host in hosts:
         install = enqueue(Operation.INSTALL, host=Host.objects.get(name=host), requested_by=None)
@@ -170,7 +170,7 @@ def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> T
 def choose_faults(
     stage: Stage, crew: Crew, spells: list[Spell], *, is_long: bool
 ) -> dict[str, tuple[float, Callable[[], bool]]]:
-    """Return what can go wrong here, with how often; add to `spells` what has to be over before peace."""
+    """Return the possible faults with their frequency; add to `spells` what has to end before peace begins."""
     faults: dict[str, tuple[float, Callable[[], bool]]] = {
         "kill -9 of a worker": (4, crew.kill),
         "worker frozen beyond its lease": (2, crew.freeze),
@@ -187,7 +187,7 @@ def choose_faults(
         faults["no connection left"] = (1, postgres.take_all_connections)
         spells.append(postgres.spell)
     if path := find_database_file():
-        # A long run sees what comes of it when all have waited for as long as they ever do.
+        # A long run shows what happens when everything has waited as long as it ever will.
         longest_seconds = LOCKED_OUT_SECONDS if is_long else SHORT_SECONDS
         sqlite = SQLiteFaults(path, longest_seconds)
         faults["database locked by another"] = (1, sqlite.lock)
@@ -202,7 +202,7 @@ def choose_faults(
 
 
 def wait_for_the_end(options: Options, crew: Crew, requests: Requests) -> None:
-    """Wait, in peace, until no job waits or runs, or the patience is over."""
+    """Wait, in peace, until no job waits or runs, or patience runs out."""
     until = monotonic() + options.patience_seconds
     while requests.attempt(Job.objects.active().exists) is not False and monotonic() < until:
         crew.tend()

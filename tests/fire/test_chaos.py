@@ -12,7 +12,7 @@ pytestmark = pytest.mark.endtoend
 
 
 def run_chaos(*arguments: str) -> None:
-    """Run it in a process of its own, and show its report if it is not clean."""
+    """Run it in a separate process, and show its report if it is not clean."""
     command = [sys.executable, "-m", "tests.fire.chaos", "--faults-per-minute", "60", *arguments]
     ours = ("DATABASE_URL", "HOST_NAME", "HOST_ROOT", "DJANGO_SETTINGS_MODULE")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}

@@ -1,4 +1,4 @@
-"""Somebody clicks while the database fails over and restarts: no click is a fault, and none is half done."""
+"""Somebody clicks while the database fails over and restarts: no click fails, and none is half done."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ User.objects.create_superuser("admin", password="{PASSWORD}")
 
 @dataclass
 class Clicks:
-    """One person who makes blueprints, one after the other, and looks at the servers between them."""
+    """A person who makes blueprints, one after the other, and looks at the servers in between."""
 
     client: Client
     statuses: Counter[int] = field(default_factory=Counter)
@@ -77,7 +77,7 @@ def servers() -> Iterator[ReplicatedPostgres]:
 @pytest.fixture
 def site(
     servers: ReplicatedPostgres,
-    capfd: pytest.CaptureFixture[str],  # From before its start on: it inherits what is captured.
+    capfd: pytest.CaptureFixture[str],  # Before it starts, because it inherits what is captured.
 ) -> Iterator[tuple[WebServer, str]]:
     """Return a web server on that database, and the URL of the database."""
     url = servers.make_database("panel")

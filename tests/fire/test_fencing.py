@@ -1,4 +1,4 @@
-"""A worker that is frozen for longer than its lease, as a real process: what it may still do when it wakes."""
+"""A worker that is frozen for longer than its lease, as a real process: what it may still do afterwards."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "HOST_ROOT": str(tmp_path / "host"),
         "JOB_WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
         JOURNAL_VARIABLE: str(tmp_path / "journal"),
-        "PYTHONUNBUFFERED": "",  # It says that it is ready all the same.
+        "PYTHONUNBUFFERED": "",  # It reports that it is ready all the same.
     }
 
 
@@ -72,12 +72,12 @@ def running_worker(environment: dict[str, str]) -> Iterator["subprocess.Popen[st
 
 
 def is_in(job: Job, *states: str) -> Callable[[], bool]:
-    """Return what tells whether the job is in one of the states."""
+    """Return a function that says whether the job is in one of the states."""
     return lambda: Job.objects.filter(pk=job.pk, state__in=states).exists()
 
 
 def ends_of(environment: dict[str, str], job: Job) -> list[Entry]:
-    """Return the ends of the job that the journal knows of."""
+    """Return the ends of the job in the journal."""
     entries = read_journal(Path(environment[JOURNAL_VARIABLE]))
     return [entry for entry in entries if entry.job == job.pk and entry.event == "end"]
 
@@ -99,7 +99,7 @@ def test_a_worker_that_wakes_after_its_lease_loses_the_job_and_works_on(
         assert lines[-1][1] == WORKER_STOPPED
 
         sleeper.send_signal(signal.SIGCONT)
-        # SteamCMD would go on for most of a minute.
+        # SteamCMD would continue for most of a minute.
         wait_until(lambda: ends_of(environment, install), 30, "its operation is not cancelled")
         (end,) = ends_of(environment, install)
         assert not end.is_whole

@@ -38,14 +38,14 @@ Statement = tuple[str, Any]
 
 
 def plan_on_sqlite(statement: Statement) -> Iterator[str]:
-    """Return how SQLite reads the jobs, and whether it sorts. With the parameters bound, as it was run."""
+    """Return how SQLite reads the jobs, and whether it sorts. With the parameters bound, as when it ran."""
     sql, parameters = statement
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
         steps = [(parent, step) for _, parent, _, step in cursor.fetchall()]
     of_jobs = {parent for parent, step in steps if "jobs_job" in step or " job " in step}
     for parent, step in steps:
-        # A query inside of another sorts what it reads itself: few overlays.
+        # A subquery sorts what it reads itself: few overlays.
         if "jobs_job" in step or " job " in step or ("ORDER BY" in step and parent in of_jobs):
             yield step
 
@@ -72,7 +72,7 @@ def plan_on_postgresql(statement: Statement) -> Iterator[str]:
 
 @contextmanager
 def statements_by_state() -> Iterator[list[Statement]]:
-    """Collect the statements that look for jobs by their state."""
+    """Collect the statements that search jobs by their state."""
     statements: list[Statement] = []
 
     def note(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
         assert steps, statement
         for step in steps:
             if "servers_" in step or "jobs_worker" in step:
-                continue  # What a job belongs to is looked up by its key: tables that stay small.
+                continue  # What a job belongs to is looked up by key, in tables that stay small.
             by_id = ("WHERE id IN", "id = ANY", "WHERE id = %s")
             if any(text in statement[0] for text in by_id) and (
                 "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step

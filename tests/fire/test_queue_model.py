@@ -1,4 +1,4 @@
-"""The queue against a model of a few lines: whatever is done in whatever order, the scheduler's rules hold."""
+"""The queue against a model of a few lines: the scheduler's rules hold whatever is done, in any order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ DESIRED: dict[str, DesiredState] = {
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 anything = st.integers(min_value=0, max_value=1_000_000)
-"""Which of those that there are, modulo their number."""
+"""Any of the existing ones, modulo their number."""
 
 
 @dataclass
 class ModelJob:
-    """What the model knows of a job. Without a server it is an install."""
+    """What the model knows about a job. Without a server it is an install."""
 
     pk: int
     created_at: datetime
@@ -63,32 +63,32 @@ class ModelJob:
 
 
 class Model:
-    """The rules of the scheduler, written down without a thought for speed."""
+    """The rules of the scheduler, written without any regard for speed."""
 
     def __init__(self) -> None:
         self.jobs: dict[int, ModelJob] = {}
         self.desired: dict[int, str] = {}
 
     def in_state(self, *states: str) -> list[ModelJob]:
-        """Return the jobs in these states, the oldest first."""
+        """Return the jobs in these states, oldest first."""
         jobs = [job for job in self.jobs.values() if job.state in states]
         return sorted(jobs, key=lambda job: (job.created_at, job.pk))
 
     def begin(self, job: ModelJob) -> None:
-        """Note what is wanted of the server of a job that is claimed."""
+        """Note the desired state of the server of a claimed job."""
         if job.server is not None:
             job.desired_before = self.desired[job.server]
             self.desired[job.server] = DESIRED[job.operation]
 
     def give_back(self, job: ModelJob) -> None:
-        """Let a job that was not begun wait again, or be over if somebody has asked for its end."""
+        """Put a job that was not begun back into the queue, or end it if somebody has asked for that."""
         if job.server is not None:
             self.desired[job.server] = job.desired_before
         job.state = JobState.CANCELLED if job.is_to_end else JobState.QUEUED
         job.worker = None
 
     def choose(self, host: int) -> ModelJob | None:
-        """Return the job of a host that is to run next."""
+        """Return the job of a host that runs next."""
         running = self.in_state(JobState.RUNNING)
         running_here = [job for job in running if job.host == host]
         if any(job.server is None for job in running_here):
@@ -104,7 +104,7 @@ class Model:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Does to the queue and to the model the same, and compares."""
+    """Does the same to the queue and to the model, and compares."""
 
     @initialize()
     def begin(self) -> None:
@@ -153,7 +153,7 @@ class QueueMachine(RuleBasedStateMachine):
     # What people do
 
     def note(self, job: Job, server: Server | None, seconds_late: int) -> None:
-        """Put a new job into the model; a transaction that commits late makes an older one than others."""
+        """Add a new job to the model; a transaction that commits late adds one that is older than others."""
         job.created_at -= timedelta(seconds=seconds_late)
         job.save(update_fields=["created_at"])
         assert job.host_id

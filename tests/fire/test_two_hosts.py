@@ -40,7 +40,7 @@ class TwoHosts:
     root: Path
 
     def environment(self, name: str | None = None) -> dict[str, str]:
-        """Return what a process of a host is told, or one beside the database."""
+        """Return the environment of a process on a host, or of one beside the database."""
         address = self.machines[name].gateway if name else None
         return os.environ | {
             "DJANGO_SETTINGS_MODULE": "l4d2site.settings",
@@ -69,12 +69,12 @@ class TwoHosts:
             )
 
     def query(self, sql: LiteralString) -> list[tuple[Any, ...]]:
-        """Read from the database, by its socket."""
+        """Query the database through its socket."""
         with psycopg.connect(self.postgres.url()) as link:
             return link.execute(sql).fetchall()
 
     def enqueue(self, operation: str, host: str, server: str | None = None) -> int:
-        """Put a job into the queue, as a page does; return its id."""
+        """Enqueue a job, as a page does; return its id."""
         of_server = f"Server.objects.get(name={server!r})" if server else "None"
         self.manage(
             "shell",
@@ -86,7 +86,7 @@ class TwoHosts:
         return int(self.query("SELECT max(id) FROM jobs_job")[0][0])
 
     def enqueue_installs(self) -> list[int]:
-        """Put an install of each host into the queue at one moment; return their ids."""
+        """Enqueue an install of each host at the same moment; return their ids."""
         self.manage(
             "shell",
             "-c",
@@ -116,7 +116,7 @@ def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
     """Return two hosts with their workers running."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.name.startswith(("test", "popen", "pytest")):
-            folder.chmod(0o755)  # PostgreSQL runs as another user, and has to come by.
+            folder.chmod(0o755)  # PostgreSQL runs as another user, and has to get through.
     with ExitStack() as stack:
         machines = {}
         for number, name in enumerate(("east", "west"), start=1):
@@ -145,7 +145,7 @@ def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
 
 
 def test_each_host_does_its_own_jobs_and_they_do_not_wait_for_each_other(hosts: TwoHosts) -> None:
-    # A process for each could take longer to start than the first install takes.
+    # Starting a process for each could take longer than the first install takes.
     installs = hosts.enqueue_installs()
     for job_id in installs:
         hosts.wait_for_job(job_id, "succeeded")

@@ -1,4 +1,4 @@
-"""The judge of the chaos run is judged: each thing that must not happen is made up, and found."""
+"""Tests the judge of the chaos run: each forbidden event is made up, and must be found."""
 
 import os
 from datetime import timedelta
@@ -26,18 +26,18 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Journal:
-    """Return a journal to write what happened on the host into."""
+    """Return a journal for what happened on the host."""
     return Journal(path)
 
 
 def succeed(job: Job) -> Job:
-    """Give the job's row the look of success."""
+    """Make the job's row look like a success."""
     Job.objects.filter(pk=job.pk).update(state=JobState.SUCCEEDED)
     return job
 
 
 def faults(verdict: Verdict) -> set[str]:
-    """Return the names of what went wrong."""
+    """Return the names of the faults."""
     return {name.partition(" (")[0] for name, cases in verdict.faults.items() if cases}
 
 

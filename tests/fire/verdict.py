@@ -1,4 +1,4 @@
-"""The verdict on a chaos run: what the database says, held against what the hosts' journal says."""
+"""The verdict on a chaos run: the database's account compared with the hosts' journals."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ class Span:
     ended_at: float
 
     def excludes(self, other: "Span") -> bool:
-        """Return whether the two may not be at work at one time."""
+        """Return whether the two must not be at work at the same time."""
         is_same = self.host == other.host and (
             self.subject == other.subject or "" in (self.subject, other.subject)
         )
@@ -32,7 +32,7 @@ class Span:
 
 
 def find_overlaps(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
-    """Return the pairs that were at work at one time though they exclude each other."""
+    """Return the pairs that were at work at the same time although they exclude each other."""
     overlaps = []
     at_work: list[Span] = []
     for span in sorted(spans, key=lambda span: span.began_at):
@@ -56,7 +56,7 @@ class Verdict:
         return not any(self.faults.values())
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Return what is to be printed: each count, with the first few cases."""
+        """Return the lines to print: each count, with the first few cases."""
         for state, number in sorted(self.states.items()):
             yield f"jobs {state}", str(number)
         for reason, number in self.reasons.most_common(8):
@@ -68,7 +68,7 @@ class Verdict:
 def judge(
     enqueued: Iterable[int], journal: Path, deaths: dict[int, list[float]], unexpected: list[str]
 ) -> Verdict:
-    """Compare. `deaths` says when the workers that were killed died: what they did ended then."""
+    """Compare. `deaths` has the times at which workers were killed: that ended what they were doing."""
     entries = list(read_journal(journal))
     begun: Counter[int] = Counter(entry.job for entry in entries if entry.event == "begin")
     ends = {entry.job: entry for entry in entries if entry.event == "end"}
@@ -113,7 +113,7 @@ def name_overlaps(spans: Iterable[Span]) -> list[str]:
 
 
 def host_spans(entries: list[Entry], deaths: dict[int, list[float]]) -> Iterator[Span]:
-    """Return when the verbs held their locks; one that was cut short ended with its worker."""
+    """Return when the verbs held their locks; an interrupted one ended with its worker."""
     open_since: dict[tuple[int, int, str], Entry] = {}
     for entry in entries:
         key = (entry.pid, entry.job, entry.subject)
@@ -123,7 +123,7 @@ def host_spans(entries: list[Entry], deaths: dict[int, list[float]]) -> Iterator
             start = open_since.pop(key)
             yield Span(entry.job, entry.host, entry.subject, start.at, entry.at)
     for start in open_since.values():
-        # In a long run a pid is given out again: the death meant is the next one.
+        # In a long run a pid is reused: the death meant is the next one.
         died_at = min((at for at in deaths[start.pid] if at >= start.at), default=start.at)
         yield Span(start.job, start.host, start.subject, start.at, died_at)
 
@@ -159,7 +159,7 @@ def out_of_order(jobs: Iterable[Job]) -> list[str]:
 
 
 def wrong_logs(succeeded: list[Job], ends: dict[int, Entry]) -> list[str]:
-    """Return the jobs whose log has not exactly the lines that the host layer gave out."""
+    """Return the jobs whose log does not have exactly the lines that the host layer printed."""
     counts = Counter(JobLog.objects.values_list("job_id", flat=True))
     return [
         f"{job}: {ends[job.pk].lines} lines given, {counts[job.pk]} stored"

@@ -16,7 +16,7 @@ from tests.ports import find_free_port
 
 @pytest.fixture(scope="session")
 def installed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the root of a host with the game installed. It is to be copied, not used."""
+    """Return the root of a host with the game installed. Copy it, do not use it."""
     root = tmp_path_factory.mktemp("installed")
     write_control(root)
     assert Host(root, game_source="simulator").install_runtime() == BUILD_ID
@@ -25,7 +25,7 @@ def installed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def empty_root(tmp_path: Path) -> Iterator[Path]:
-    """Return the root of a host with nothing on it but a simulator that takes no time."""
+    """Return the root of a host with nothing on it except a simulator that takes no time."""
     root = tmp_path / "host"
     root.mkdir()
     write_control(root)
@@ -57,7 +57,7 @@ def host(root: Path) -> Host:
 
 @pytest.fixture
 def spec() -> InstanceSpec:
-    """Return what a server called alpha is to be."""
+    """Return the spec of a server called alpha."""
     return InstanceSpec("alpha", find_free_port(), config='hostname "Alpha"\n')
 
 
@@ -77,13 +77,13 @@ def forks() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def forked_cli(root: Path, forks: ForkServer) -> ForkedCLI:
-    """Return the command line on the host with the game installed, for who runs it very often."""
+    """Return the command line on the host with the game installed, for tests that run it very often."""
     return ForkedCLI(root, forks)
 
 
 @pytest.fixture
 def alpha(host: Host, spec: InstanceSpec) -> Path:
-    """Return the folder of the instance alpha, which is initialized."""
+    """Return the folder of the initialized instance alpha."""
     host.initialize(spec)
     instance_dir = host._layout.instance("alpha").dir
     assert json.loads((instance_dir / "instance.json").read_text())["port"] == spec.port

@@ -1,4 +1,4 @@
-"""The host's command line in forks of one process that has it loaded already.
+"""The host's command line, in forks of a process that has it loaded already.
 
 For tests that run a verb hundreds of times: a new interpreter takes longer than most verbs do.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.hostops.hosts import CLI, REPOSITORY, TIMEOUT
 
-# Each line of its input is a verb to run. What it answers is the exit code, negative after a signal. A fork
-# that is to be killed counts what it changes on the disk, and kills itself right before that change.
+# Each line of its input is a verb to run; the answer is the exit code, negative after a signal. A fork that
+# will be killed counts its changes to the disk, and kills itself right before the given one.
 SERVER = """
 import json, os, signal, sys
 from hostops.cli import main
@@ -53,7 +53,7 @@ SIGKILLED = -9
 
 
 class ForkServer:
-    """The process that forks; it is started at its first use."""
+    """The process that forks; it starts when it is first used."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -88,7 +88,8 @@ class ForkServer:
                 answer = self._process.stdout.readline()
                 said = Path(output.name).read_text()
         except BaseException:
-            # A test that ran into its time limit here leaves its answer to nobody: the next one would take it.
+            # A test that ran into its time limit here leaves an unread answer, which the next test would
+            # read.
             self._process.kill()
             self.close()
             raise
@@ -101,26 +102,26 @@ class ForkServer:
         return int(answer), said
 
     def close(self) -> None:
-        """End the process, once nothing runs in it any more."""
+        """End the process, once nothing runs in it."""
         if self._process is not None:
             self._process.communicate()
             self._process = None
 
 
 class ForkedCLI(CLI):
-    """The command line of a host, of which every run is a process of its own, as `CLI` has it."""
+    """The command line of a host; each run is a process of its own, as with `CLI`."""
 
     def __init__(self, root: Path, server: ForkServer) -> None:
         super().__init__(root)
         self._server = server
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb to its end; the output has what it said on stderr as well."""
+        """Run a verb to its end; the output includes stderr."""
         code, output = self._server.run(arguments, self.environment, None)
         return subprocess.CompletedProcess(arguments, code, output, "")
 
     def run_killed(self, change: int, *arguments: str) -> bool:
-        """Run a verb and kill it right before its `change`-th change; return whether it came that far."""
+        """Run a verb and kill it right before its `change`-th change; return whether it got that far."""
         code, output = self._server.run(arguments, self.environment, change)
         assert code in (0, SIGKILLED), output
         return code == SIGKILLED

@@ -25,15 +25,15 @@ LATER_BUILD_ID = str(int(BUILD_ID) + 1)
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0
 DRIVER = os.environ.get("SAFEROOM_TEST_DRIVER", "process")
-"""What runs the servers: the tests of the floor `systemd` run these once more, as another driver's."""
+"""The driver of the servers: the tests of the floor `systemd` run these tests once more with another one."""
 STRIDE = int(os.environ.get("SAFEROOM_TEST_STRIDE", "1"))
-"""Where a test breaks a verb at each of its steps, every how many steps: more than 1 for that other driver."""
+"""If a test interrupts a verb at each of its steps, every how many steps: more than 1 for that other driver."""
 
 
 def write_control(
     root: Path, *, steamcmd: dict[str, object] | None = None, srcds: dict[str, object] | None = None
 ) -> None:
-    """Tell the simulator what to do; nothing takes time unless this says so."""
+    """Configure the simulator; nothing takes time unless this says so."""
     control = {
         "steamcmd": {"seconds": 0, **(steamcmd or {})},
         "srcds": {"start_seconds": 0, **(srcds or {})},
@@ -42,7 +42,7 @@ def write_control(
 
 
 class Output:
-    """Keeps what an operation says, in order."""
+    """Keeps what an operation reports, in order."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -52,7 +52,7 @@ class Output:
 
     @property
     def callbacks(self) -> dict[str, OnLine | OnStage]:
-        """The arguments of a verb that tell it to report here."""
+        """The arguments with which a verb reports here."""
         return {"on_line": self.on_line, "on_stage": self.on_stage}
 
     @property
@@ -65,7 +65,7 @@ class Output:
         return "\n".join(line for stream, line in self.lines if stream == "stderr")
 
     def when(self, part: str, action: Callable[[], None]) -> None:
-        """Call `action` when a line or stage that contains `part` comes."""
+        """Call `action` when a line or stage that contains `part` arrives."""
         self._watchers.append((part, action))
 
     def on_line(self, stream: str, line: str) -> None:
@@ -87,7 +87,7 @@ class Output:
 
 
 class CLI:
-    """Runs `python -m hostops` on a root, as a process, which another program may start: `prefix`."""
+    """Runs `python -m hostops` on a root, as a process, optionally started by another program: `prefix`."""
 
     def __init__(self, root: Path, prefix: Sequence[str] = ()) -> None:
         self.root = root
@@ -119,7 +119,7 @@ class CLI:
         return done.stdout
 
     def start(self, *arguments: str, program: str | None = None) -> subprocess.Popen[str]:
-        """Begin a verb; `program` runs in the place of the module, as text. The caller waits for it."""
+        """Begin a verb; `program` is text that runs instead of the module. The caller waits for it."""
         how = ["-c", program] if program else ["-m", "hostops"]
         return subprocess.Popen(
             [*self._prefix, sys.executable, *how, *arguments],
@@ -132,7 +132,7 @@ class CLI:
         )
 
     def die_at(self, part: str, *arguments: str) -> None:
-        """Run a verb that is killed right after a line with `part`, however slow who reads that may be."""
+        """Run a verb that is killed right after a line with `part`, however slow its reader may be."""
         process = self.start(part, *arguments, program=DYING)
         output, _ = process.communicate(timeout=TIMEOUT)
         assert process.returncode == -signal.SIGKILL, output
@@ -155,7 +155,7 @@ def read_until(process: subprocess.Popen[str], part: str) -> str:
     """Read a process's output up to a line that contains `part`, and return that line."""
     assert process.stdout is not None
     seen = []
-    # A reader cannot be told to wait for so long only: the process is ended instead.
+    # Reading has no timeout, so the process is ended instead.
     watchdog = threading.Timer(TIMEOUT, process.kill)
     watchdog.start()
     try:
@@ -171,9 +171,9 @@ def read_until(process: subprocess.Popen[str], part: str) -> str:
 
 
 def game_processes(root: Path) -> list[int]:
-    """Return the processes of game servers that run below `root`, by what they have open.
+    """Return the processes of game servers that run below `root`, judging by their open files.
 
-    The init of a box lets no other account but root look into it: it is known by what its run says.
+    The init of a box lets no account except root inspect it, so it is found by its run's record.
     """
     found: set[int] = set()
     for lock in (root / "instances").glob("*/run.lock"):
@@ -182,7 +182,7 @@ def game_processes(root: Path) -> list[int]:
         run = runs.read_run(instance_of(root, lock.parent.name))
         if run is not None and run.is_main_process_alive:
             found.add(run.pid)
-    # An operation that runs in this very process may have the lock open meanwhile.
+    # An operation that runs in this very process may have the lock open at the moment.
     return sorted(found - {os.getpid()})
 
 
@@ -195,7 +195,7 @@ def game_pid(root: Path, name: str = "alpha") -> int:
 
 
 def without_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hosts find that no game can be boxed here."""
+    """Make hosts find that no game can be boxed here."""
     monkeypatch.setattr(Starter, "_find_box", lambda *_: False)
 
 
@@ -214,12 +214,12 @@ def installers(root: Path) -> list[int]:
 
 
 def instance_of(root: Path, name: str = "alpha") -> InstanceLayout:
-    """Return where an instance lies."""
+    """Return the layout of an instance."""
     return HostLayout(root).instance(name)
 
 
 def kill(numbers: Collection[int]) -> None:
-    """Kill processes, of which some may end just now: the init of a box ends others with it."""
+    """Kill processes, some of which may just be ending: the init of a box takes others with it."""
     for process in living_processes():
         if process.pid in numbers:
             send_signal(process, signal.SIGKILL)
@@ -252,7 +252,7 @@ def latest_run(root: Path, name: str = "alpha") -> runs.Run:
 
 
 def ignored_signals(status: str) -> set[int]:
-    """Return which signals a process ignores, from the text of its `/proc/<pid>/status`.
+    """Return the signals that a process ignores, from the text of its `/proc/<pid>/status`.
 
     Without the two that belong to the C library: programs can set neither, and glibc's posix_spawn, which
     `subprocess` uses since Python 3.13, starts every process with one of them (SIGCANCEL) ignored.

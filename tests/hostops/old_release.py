@@ -1,4 +1,4 @@
-"""What the release before wrote on a host, as it wrote it: 3f864e4, which executed srcds_run."""
+"""What the previous release wrote on a host, as it wrote it: 3f864e4, which executed srcds_run."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ from tests.hostops.hosts import BUILD_ID, instance_of
 from tests.waiting import wait_until
 
 ARGUMENTS = ["+map", "c5m2_park versus", "+sv_tags", "two words", "-binary", "/bin/echo"]
-"""Those of an owner; the last two no longer reach the game."""
+"""An owner's; the last two no longer reach the game."""
 
 
 def write_record(instance: InstanceLayout, port: int) -> None:
@@ -39,7 +39,7 @@ def write_plan(instance: InstanceLayout, port: int, home: Path) -> None:
 
 
 def start(root: Path, port: int) -> subprocess.Popen[bytes]:
-    """Run alpha as its launcher did, but for the mount; return the game when it answers."""
+    """Run alpha as its launcher did, except for the mount; return the game once it answers."""
     instance = instance_of(root)
     lock = os.open(instance.run_lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)

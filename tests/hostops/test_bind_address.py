@@ -1,4 +1,4 @@
-"""An address that is taken out of launch arguments, and what is left of them."""
+"""An address that is taken out of launch arguments, and what remains of them."""
 
 import pytest
 

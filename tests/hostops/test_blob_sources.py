@@ -1,4 +1,4 @@
-"""A host gets files from the panel by HTTP: what is cut goes on, and nothing else is taken for a file."""
+"""A host gets files from the panel by HTTP: cut transfers are resumed, and nothing else passes for a file."""
 
 import hashlib
 import threading
@@ -28,7 +28,7 @@ Answer = Callable[["Handler", int], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of a test one after the other, the last answer again and again."""
+    """Answers the requests of a test one after the other; the last answer is repeated."""
 
     protocol_version = "HTTP/1.1"
     server: "FakePanel"
@@ -66,7 +66,7 @@ class FakePanel(ThreadingHTTPServer):
 
     @property
     def source(self) -> HttpSource:
-        """Where a host gets files from."""
+        """The source from which a host gets files."""
         address = f"http://127.0.0.1:{self.server_port}"
         return HttpSource(address, lambda sha256: f"/blobs/{sha256}?signed=1")
 
@@ -126,7 +126,7 @@ def panel() -> Iterator[FakePanel]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tries follow each other at once."""
+    """Retry without pauses."""
     monkeypatch.setattr(blob_fetching, "PAUSES_SECONDS", (0.0, 0.0))
 
 

@@ -1,7 +1,7 @@
-"""A verb can be cancelled wherever it looks whether it is; what is there is whole, and the next try finishes.
+"""A verb can be cancelled wherever it checks for that; what is there is complete, and the next try finishes.
 
-Each case calls a verb again and again, with a token that cancels it at the first look that no earlier try was
-cancelled at, until there is none left.
+Each case calls a verb again and again, with a token that cancels it at the first check at which no earlier
+try was cancelled, until there is none left.
 """
 
 import signal
@@ -36,7 +36,7 @@ HOSTOPS = str(REPOSITORY / "hostops")
 
 
 def own_lines() -> Look:
-    """Return the lines of the host layer that lead to the caller, the innermost first."""
+    """Return the lines of the host layer that lead to the caller, innermost first."""
     lines = []
     frame: FrameType | None = sys._getframe(2)
     while frame:
@@ -47,9 +47,9 @@ def own_lines() -> Look:
 
 
 class CancelAtNewLook(CancelToken):
-    """Cancels at the first look by lines that are not among `known`, and adds them.
+    """Cancels at the first check made by lines that are not in `known`, and adds them.
 
-    With a stride of N, at the very first look and then at each N-th that is new.
+    With a stride of N, at the very first check and then at every N-th new one.
     """
 
     def __init__(self, known: dict[Look, None]) -> None:
@@ -60,7 +60,7 @@ class CancelAtNewLook(CancelToken):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the end was asked for: from the first new look on."""
+        """Whether it is cancelled: from the first new check on."""
         look = own_lines()
         if not self._is_cancelled and look not in self._known:
             self._known[look] = None
@@ -74,7 +74,7 @@ class CancelAtNewLook(CancelToken):
 
 
 def cancelled_at_each_look(verb: Verb) -> Iterator[Look]:
-    """Call a verb until nothing cancels it any more; yields after each call that was, with where it looked."""
+    """Call a verb until nothing cancels it; yields after each cancelled call, with the place of the check."""
     looks: dict[Look, None] = {}  # in the order in which they were met
     while True:
         before = dict(looks)
@@ -83,7 +83,7 @@ def cancelled_at_each_look(verb: Verb) -> Iterator[Look]:
         except OperationCancelled:
             yield next(reversed(looks))
         else:
-            # One look may come too late to change anything: the verb was done.
+            # A check may come too late to change anything: the verb was done.
             if looks == before:
                 return
 

@@ -1,4 +1,4 @@
-"""What keeps a server from starting is found while it runs, and nothing changes while that is looked for."""
+"""What keeps a server from starting is found while it runs, without changing anything."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 
 def files_of(root: Path) -> dict[str, tuple[int, int, int]]:
-    """Return all files of a host but its locks, with what would tell that one was written."""
+    """Return all files of a host except its locks, with facts that would reveal a write."""
     return {
         path: (status.st_ino, status.st_size, status.st_mtime_ns)
         for path, status in walk_files(root)

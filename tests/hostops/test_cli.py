@@ -1,4 +1,4 @@
-"""The command line does by hand what the panel does, with the same locks, and says how it went."""
+"""The command line does by hand what the panel does, with the same locks, and reports the outcome."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_a_start_by_hand_while_the_panel_starts_waits_and_finds_it_running(
     write_control(root, srcds={"start_seconds": 2})
     first = cli.start("start", "alpha")
     read_until(first, "Waiting for the map")
-    # It waits for as long as the second one takes to come so far.
+    # It waits until the second one has got that far.
     first.send_signal(signal.SIGSTOP)
     second = cli.start("start", "alpha")
     read_until(second, "waiting for start alpha (process")
@@ -189,7 +189,7 @@ def test_an_installer_of_a_killed_command_is_ended_by_the_next(cli: CLI, root: P
     process = cli.start("install")
     read_until(process, "downloading")
     (orphan,) = installers(root)
-    os.kill(orphan, signal.SIGSTOP)  # or it might end by itself, having lost its terminal
+    os.kill(orphan, signal.SIGSTOP)  # otherwise it might end by itself, having lost its terminal
     process.kill()
     process.communicate()
     output = cli.run("install")

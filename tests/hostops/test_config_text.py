@@ -1,4 +1,4 @@
-"""Configs: the characters the game reads, and lines that would move the server."""
+"""Configs: the characters that the game reads, and lines that would move the server."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from hostops.console_commands import names_used, split_commands, split_words
 
 
 def faults_of(text: str) -> list[str]:
-    """Return what is wrong with a config."""
+    """Return the faults of a config."""
     try:
         require_config(text)
     except ConfigError as error:
@@ -35,7 +35,7 @@ def test_it_takes_what_the_game_reads(text: str) -> None:
     "character", [*"\v\f\x1c\x1d\x1e\x85\u2028\u2029\r\0\x1b\x7f", "é", "—", "\u00a0", "\ufeff"]
 )
 def test_it_refuses_each_character_that_the_game_does_not_read(character: str) -> None:
-    """Also those at which Python's `splitlines` would have ended the line, and swallowed them."""
+    """Including those at which Python's `splitlines` would end and swallow the line."""
     assert len(faults_of(f"log on\na{character}b\nsv_lan 0")) == 1
     assert faults_of(f"log on\na{character}b")[0].startswith("Line 2 of the config contains")
 
@@ -90,11 +90,11 @@ def test_a_semicolon_and_a_comment_count_outside_of_quotes_only() -> None:
 
 @pytest.mark.parametrize("end", ["é", "\u00a0", "\u3000", "\udcff", "\x01", "\x0b", "\x1f"])
 def test_a_name_ends_at_what_is_no_printable_ascii(end: str) -> None:
-    """As it does where the engine compares signed characters with a blank."""
+    """As where the engine compares signed characters with a blank."""
     assert next(names_used(f"Quit{end}")) == "quit"
     assert next(names_used(f"{end} {end}quit now")) == "quit"
     assert "quit" in names_used(f'alias x "quit{end}"')
-    # There is a value: it does not only ask for the present one.
+    # There is a value: it does more than ask for the current one.
     assert len(split_words(f"sv_password{end}secret")) > 1
 
 

@@ -1,4 +1,4 @@
-"""The rules by which servers that crash are started again: how often, and after which pause."""
+"""The rules for restarting crashed servers: how often, and after which pause."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_the_pause_grows_from_a_few_seconds_to_a_minute() -> None:
         ("oom-kill killed KILL", True),
         ("unknown", True),
         ("", True),
-        # It quit by itself, or upon SIGINT.
+        # It quit by itself, or on SIGINT.
         ("success exited 0", False),
         ("success exited 130", False),
         ("signal killed INT", False),

@@ -1,7 +1,7 @@
-"""A verb can be killed at any of its changes to the disk; what is there is whole, and the next try finishes.
+"""A verb can be killed at any of its changes to the disk; what is there is complete, and the next try finishes.
 
-Each case runs the command line (`forked_cli`) under an audit hook that sends SIGKILL right before the
-N-th change, for every N that there is.
+Each case runs the command line (`forked_cli`) under an audit hook that sends SIGKILL right before the N-th
+change, for every N.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.ports import find_free_port
 
 
 def changes(first: int, stride: int) -> range:
-    """Return the numbers of changes to try; the loop ends by itself where a verb has no more."""
+    """Return the numbers of changes to try; the loop ends by itself when a verb has no more."""
     return range(first, 500, stride * STRIDE)
 
 
@@ -51,7 +51,7 @@ def test_initialize(forked_cli: ForkedCLI, host: Host, root: Path, tmp_path: Pat
         if not forked_cli.run_killed(change, *arguments):
             break
         killed += 1
-        # Either not there at all, or whole.
+        # Either missing, or complete.
         if host.status("alpha").state is not InstanceState.ABSENT:
             record = json.loads((root / "instances" / "alpha" / "instance.json").read_text())
             layer = root / "instances" / "alpha" / "layers" / record["layer"]
@@ -131,7 +131,7 @@ def test_install(forks: ForkServer, tmp_path: Path) -> None:
 def test_update(forked_cli: ForkedCLI, host: Host, root: Path) -> None:
     killed = 0
     build_id = int(BUILD_ID)
-    # Most of its changes are the copy of a hundred files: a stride that hits every phase.
+    # Most of its changes are the copies of a hundred files: a stride that hits every phase.
     for change in changes(3, 37):
         build_id += 1
         before = (root / "current").readlink()

@@ -1,4 +1,4 @@
-"""A game that prints as fast as it can holds up nobody: not who starts it, ends it, or reads its console."""
+"""A game that prints as fast as it can holds up nothing: not its start, its end, or reading its console."""
 
 import json
 import os
@@ -33,15 +33,16 @@ from tests.waiting import wait_until
 
 MIB = 1024**2
 
-# What is printed, and how files are layered, is the same to every driver. These tests are run once more for
-# another one, with each end of a game once: its own part is how a game is started, asked to end, and killed.
+# What is printed, and how files are layered, is the same for every driver. These tests run once more with
+# another driver, with each kind of end once: the driver's own part is how a game is started, asked to end,
+# and killed.
 IS_DRIVERS_TURN = DRIVER != "process"
 FLOODS = ["flood-lines"] if IS_DRIVERS_TURN else ["flood", "flood-lines"]
 of_consoles = pytest.mark.skipif(IS_DRIVERS_TURN, reason="only the console's file matters")
 
 
 def ends(*names: str) -> list[tuple[str, str]]:
-    """Return ends of a game with the layering of its files: all of both, or each end with one of them."""
+    """Return ways to end a game and to layer its files: all combinations, or each end with one layering."""
     layerings = ("overlay", "copy")
     if IS_DRIVERS_TURN:
         return [(name, layerings[index % 2]) for index, name in enumerate(names)]
@@ -50,7 +51,7 @@ def ends(*names: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(params=FLOODS)
 def flooding(request: pytest.FixtureRequest, root: Path, alpha: Path) -> Path:
-    """Let the game flood its console from its first moment on, and never answer."""
+    """Let the game flood its console from the start, and never answer."""
     write_control(root, srcds={"fail": request.param})
     return root
 
@@ -92,7 +93,7 @@ def test_a_cancel_ends_the_start_of_a_game_that_floods(flooding: Path) -> None:
         )
     canceller.join()
     seconds = time.monotonic() - asked_at
-    # A cancel is heard at once; the rest of this is the end of the game (quit gets a second).
+    # A cancel is noticed at once; the rest of this is the end of the game (quit gets a second).
     assert seconds < 20, "the cancel was not heard in the flood"
     assert not game_processes(flooding)
 
@@ -103,7 +104,7 @@ def test_the_deadline_of_a_start_holds_in_a_flood_and_its_last_words_are_few(
     output = Output()
 
     def see_flood() -> None:
-        """Wait for it: a busy machine may take longer than the start until the game has printed anything."""
+        """Wait for the flood: on a busy machine the game may print nothing for longer than the start takes."""
         wait_until(lambda: console_size(flooding) > MIB, 30, "it does not flood")
 
     output.when("Waiting for", see_flood)
@@ -115,9 +116,9 @@ def test_the_deadline_of_a_start_holds_in_a_flood_and_its_last_words_are_few(
     errors = output.errors().splitlines()
     heading = errors.index("The last 50 lines of the console of alpha:")
     words = errors[heading + 1 : heading + 51]
-    # All of the flood; it may have been cut off in the midst of a line.
+    # All of the flood; it may have been cut off in the middle of a line.
     assert all(max(words, key=len).startswith(word) for word in words)
-    # What is handed on while it ends is bounded as well.
+    # What is passed on while it ends is bounded as well.
     assert sum(len(line) + 1 for _, line in output.lines) < MIB
 
 
@@ -256,7 +257,7 @@ def test_a_flooding_game_takes_no_more_of_the_disk_than_it_may(
 
 @pytest.fixture
 def is_not_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let doubles of the game do without a port: they have answered once they have said that they are up."""
+    """Let doubles of the game do without a port: they count as having answered once they say they are up."""
 
     def is_up(wait: start_wait._RunWait) -> bool:
         path = instance_of(root).console_log_path(wait.run.run)
@@ -304,7 +305,7 @@ def test_a_child_that_hides_and_outlives_the_game_is_found_and_ended(
 
     child = wait_until(find_child, 10, "it has no child")
     assert child is not None
-    # It may have been listed before it left the session, and named itself since.
+    # It may have been listed before it left the session, and have named itself since.
     left = read_stat(child.pid)
     assert left is not None
     assert left.session != last_run.pid

@@ -1,4 +1,4 @@
-"""Servers are made, started, stopped and removed, each verb for the second time as well, and found again."""
+"""Servers are made, started, stopped and removed, each verb also a second time, and found again."""
 
 import fcntl
 import json
@@ -57,7 +57,7 @@ def test_the_life_of_a_server(host: Host, root: Path, spec: InstanceSpec) -> Non
     assert status.state is RUNNING
     assert status.pid in game_processes(root)
     assert status.release == host.facts().build_id
-    # What a game prints is its console's, not the start's.
+    # The game's output belongs to its console, not to the start.
     assert "Connection to Steam servers successful." not in output.text
     assert "Connection to Steam servers successful." in console_text(host)
     begun, waited = output.stages[:2], output.stages[2:]
@@ -227,7 +227,7 @@ def test_a_release_that_cannot_be_started_stops_nothing_and_starts_nothing(
     assert (host.status("alpha").state, latest_run(root).pid) == (RUNNING, pid)
     host.stop("alpha")
     plan = (alpha / "launch.json").read_text()
-    # Before the port is looked at, and anything written.
+    # Before the port is checked, and anything written.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", spec.port))
         with pytest.raises(HostError, match=message):
@@ -265,7 +265,7 @@ def test_a_server_that_listens_on_one_address_is_asked_there(
     assert f"Network: IP 127.0.0.2, mode MP, dedicated Yes, ports {spec.port} SV" in console_text(
         host
     )
-    # The port is free on the others: another server may have it there.
+    # The port is free on the other addresses: another server may have it there.
     host.initialize(replace(spec, name="bravo", bind_address="127.0.0.3"))
     host.start("bravo")
     host.stop("bravo")
@@ -485,7 +485,7 @@ def test_a_child_that_outlives_its_main_process_is_found_and_ended(
 
 
 def crashes_of(host: Host) -> tuple[int | None, list[int]]:
-    """Return the number of alpha's last run, and those of its runs that crashed."""
+    """Return the number of alpha's last run, and the numbers of its crashed runs."""
     status = host.status("alpha")
     return status.run, [crash.run for crash in status.crashed_runs]
 
@@ -546,7 +546,7 @@ def test_a_crash_is_still_known_when_the_server_runs_again(
     host: Host, root: Path, alpha: Path
 ) -> None:
     host.start("alpha")
-    host.restart("alpha")  # No crash: this one was asked for.
+    host.restart("alpha")  # No crash: this one was asked to end.
     for run in (2, 3):
         os.kill(latest_run(root).pid, signal.SIGKILL)
         wait_until(lambda: host.status("alpha").state is CRASHED, 5, "the crash is seen")
@@ -594,7 +594,7 @@ def test_a_process_number_that_is_used_again_is_not_the_game(
     }
     instance_of(root).run_path.write_text(json.dumps(run))
     assert host.status("alpha").state is CRASHED
-    host.stop("alpha")  # and this process is still there
+    host.stop("alpha")  # and this process still exists
     assert host.status("alpha").state is STOPPED
 
 

@@ -1,4 +1,4 @@
-"""Launch arguments: what owners may hand to the engine, judged word by word as the engine reads them."""
+"""Launch arguments: what owners may pass to the engine, judged word by word as the engine reads them."""
 
 import shlex
 from collections.abc import Callable
@@ -31,7 +31,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/arguments.md"
 
 
 def faults_of(text: str) -> list[str]:
-    """Return what is wrong with launch arguments."""
+    """Return the faults of launch arguments."""
     try:
         parse_arguments(text)
     except ArgumentsError as error:
@@ -117,7 +117,7 @@ def test_it_splits_as_a_shell_does(text: str, words: tuple[str, ...]) -> None:
 )
 def test_it_refuses_what_moves_the_server_or_runs_something_else(text: str) -> None:
     assert faults_of(text)
-    # As it comes to the host layer, split already.
+    # As it reaches the host layer, already split.
     try:
         words = shlex.split(text.replace("\r\n", "\n"))
     except ValueError:
@@ -251,7 +251,7 @@ def test_both_texts_together_may_not_be_longer_than_the_engines_line() -> None:
     assert "bytes" in faults_of(f"+hostname {name}x")[0]
 
 
-@settings(deadline=None)  # By the clock, which goes on while this process waits for its turn.
+@settings(deadline=None)  # By the clock, which runs on while this process waits.
 @given(st.text(st.sampled_from("-+@\"';=\\ \t\nap0*portmap"), max_size=40))
 @example('-maxplayers "8 -port 1"')
 @example("+a\\ -port")
@@ -266,7 +266,7 @@ def test_every_word_of_what_passes_is_allowed(text: str) -> None:
         assert not word.startswith("@")
         if word.startswith("-"):
             assert OPTIONS[word].who is Who.OWNER
-    # What passes once passes again: the host layer judges what the form has judged.
+    # What passes once passes again: the host layer checks what the form has checked.
     assert require_arguments(arguments) == arguments
 
 
@@ -274,9 +274,9 @@ def test_every_word_of_what_passes_is_allowed(text: str) -> None:
 @given(st.lists(st.text(st.sampled_from('-+@"; xport0'), min_size=1, max_size=12), max_size=6))
 def test_what_is_left_of_faulty_arguments_passes(arguments: list[str]) -> None:
     kept, faults = drop_faulty(arguments)
-    assert require_arguments(kept) == tuple(kept)  # No name of a password among these.
+    assert require_arguments(kept) == tuple(kept)  # No password's name is among these.
     is_less = " ".join(kept).split() != " ".join(arguments).split()
-    # One of blanks alone is a fault, though no word is missed.
+    # An argument of blanks alone is a fault, though no word is missing.
     has_blank = any(not argument.strip() for argument in arguments)
     assert bool(faults) == (is_less or has_blank)
 
@@ -409,5 +409,5 @@ def test_a_servers_own_map_counts_and_not_its_blueprints() -> None:
     own = ("+map c2m1_highway versus",)
     assert join_arguments(of_blueprint, own) == ("-insecure", *own)
     assert join_arguments(("+map c1m1_hotel",), own) == own
-    # A `+map` without a name takes nothing's place.
+    # A `+map` without a name replaces nothing.
     assert join_arguments(("+map", "c1m1_hotel"), ("+map",)) == ("+map", "c1m1_hotel", "+map")

@@ -1,4 +1,4 @@
-"""The launcher mounts, gives up what it may do, and becomes the game; the probe says what it cannot."""
+"""The launcher mounts, drops its privileges, and becomes the game; the probe says what it cannot do."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ from hostops.linux.proc_stat import read_boot_id
 from tests.hostops.hosts import end_everything, game_processes, ignored_signals
 from tests.waiting import wait_until
 
-# What the "game" writes down about itself, before it waits for its end.
+# What the "game" records about itself before it waits for its end.
 GAME = """#!/bin/sh
 cat /proc/self/status > seen-status
 cat /proc/self/oom_score_adj > seen-oom
@@ -87,12 +87,12 @@ def write_plan(instance: InstanceLayout, **changes: object) -> None:
 
 
 def start(instance: InstanceLayout) -> str:
-    """Launch, and return what the run had printed when it was up."""
+    """Launch, and return what the run had printed by the time it was up."""
     launch(instance, {"PATH": os.environ["PATH"]})
     log_path = instance.console_log_path(1)
     return (
         wait_until(
-            # As a line: what the shell says of what it may not write has it too, in "upper".
+            # As a whole line: the shell's message about what it may not write contains it too, in "upper".
             lambda: "up" in log_path.read_text().splitlines() and log_path.read_text(),
             10,
             "the game printed up",
@@ -115,7 +115,7 @@ def test_the_game_sees_the_layers_in_order_and_writes_to_its_own(instance: Insta
     assert (upper / "seen-who").read_text() == "top"
     assert (upper / "seen-arguments").read_text() == "-port 27015\n"
     assert not (instance.root / "releases" / "1" / "seen-who").exists()
-    # Mounted for the game alone.
+    # Mounted only for the game.
     assert not list(instance.merged_dir.iterdir())
     assert str(instance.merged_dir) not in Path("/proc/self/mounts").read_text()
 
@@ -129,7 +129,7 @@ def test_the_game_has_no_capability_and_can_get_none(instance: InstanceLayout) -
     }
     assert status["NoNewPrivs"] == "1"
     assert status["Uid"].split() == [str(os.getuid())] * 4
-    # SIGXFSZ alone is ignored: a file at its limit makes a write fail, and does not end the game.
+    # Only SIGXFSZ is ignored: a file at its limit makes a write fail, and does not end the game.
     assert ignored_signals(text) == {signal.SIGXFSZ}
     assert status["SigBlk"] == "0" * 16
 
@@ -144,7 +144,7 @@ def test_where_memory_runs_out_the_game_goes_before_the_panel(instance: Instance
 def test_an_input_that_the_game_has_closed_to_its_owner_is_made_again(
     instance: InstanceLayout,
 ) -> None:
-    """It does that by the descriptor of its stdin; for root, who may open it all the same, too."""
+    """The game does so through its stdin descriptor; this also holds for root, who may open it all the same."""
     os.mkfifo(instance.console_input_path)
     instance.console_input_path.chmod(0)
     start(instance)
@@ -160,7 +160,7 @@ def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) 
     )
     before = instance.launch_path.read_bytes()
     start(instance)
-    # In the box these paths are not there; what it may make in their places, nobody else sees.
+    # In the box these paths do not exist; what the game may create there, nobody else sees.
     assert read_run(instance)
     assert instance.launch_path.read_bytes() == before
     assert not (instance.upper_dir / "past-the-overlay").exists()
@@ -186,7 +186,7 @@ def test_the_game_gets_its_environment_and_descriptors_and_no_others(
     # Not those that the shell itself has open: its script, and the file that this list went to.
     own = [target for target in targets if not target.endswith(("/srcds_linux", "/seen-fds"))]
     directory = str(instance.dir)
-    # Not the lock of the run: the init holds it, and the game cannot let go of it.
+    # Not the run's lock: the init holds it, and the game cannot release it.
     assert own == [
         f"{directory}/console.in",
         f"{directory}/console/1.log",
@@ -223,7 +223,7 @@ def test_a_second_launch_is_refused_and_changes_nothing(instance: InstanceLayout
 def test_a_launch_into_an_instance_that_was_deleted_meanwhile_is_refused(
     instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch, is_made_again: bool, words: str
 ) -> None:
-    """The lock that it took is of a file that nobody else looks at any more."""
+    """The lock that it took belongs to a file that nobody else uses any longer."""
     opened: list[int] = []
 
     def be_overtaken(descriptor: int, operation: int) -> None:
@@ -303,7 +303,7 @@ def test_a_launch_that_fails_lets_go_of_the_lock_before_it_exits(
 def test_a_launch_that_fails_is_told_once_its_processes_are_gone(
     instance: InstanceLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The init is the run to who looks; its end of the report is closed before it has ended."""
+    """To an observer, the init is the run; its end of the report is closed before it has ended."""
     (instance.root / "releases" / "1" / "srcds_linux").chmod(0o644)
     told, overtaken, leave = tmp_path / "told", tmp_path / "overtaken", os._exit
 
@@ -335,7 +335,7 @@ def test_a_program_that_may_not_be_executed_is_refused(instance: InstanceLayout)
         launch(instance, {"PATH": os.environ["PATH"]})
 
 
-# What the releases before wrote: without a version, and for srcds_run.
+# What earlier releases wrote: without a version, and for srcds_run.
 
 OLD_LEAD = ["./srcds_run", "-game", "left4dead2", "-console", "-norestart", "-strictportbind"]
 
@@ -457,11 +457,11 @@ def test_the_probe_tells_the_reason_and_a_cure_where_it_cannot(
     assert "user namespaces" in layering.cure
 
 
-# Restarts after crashes, which the launcher counts and in the end refuses.
+# Restarts after crashes, which the launcher counts and finally refuses.
 
 
 def write_crashed_run(instance: InstanceLayout, restarts: int, ago: float = 5.0) -> None:
-    """Write down a last run, the third, that ended by SIGSEGV a moment ago, after so many restarts."""
+    """Record a last run, the third, that ended by SIGSEGV a moment ago, after this many restarts."""
     now = time.time()
     record = {
         "run": 3,
@@ -512,11 +512,11 @@ def test_a_record_that_is_none_of_ours_keeps_no_server_down(
 def test_one_crooked_field_of_a_record_keeps_no_server_down(
     instance: InstanceLayout, crooked: dict[str, object], is_over: bool
 ) -> None:
-    """Where a game has no box it can write its record; what it wrote there is not gone on with either."""
+    """Where a game has no box it can write its record; nothing is carried over from what it wrote there."""
     write_crashed_run(instance, restarts=1)
     record = json.loads(instance.run_path.read_text())
     instance.run_path.write_text(json.dumps({**record, **crooked}))
-    if is_over:  # It was stopped, and so has not crashed: nothing is counted up.
+    if is_over:  # It was stopped, and so has not crashed: the count does not grow.
         (instance.dir / "stop.json").write_text(json.dumps({"run": crooked.get("run", 3)}))
     history = look_back(instance)
     del history["launch"]
@@ -537,7 +537,7 @@ def test_one_restart_too_many_is_refused_and_how_the_run_ended_stays_known(
     write_crashed_run(instance, restarts=RESTART_BUDGET)
     with pytest.raises(HostError, match=r"crashed again after 5 restarts within 10 minutes") as no:
         launch(instance, {"PATH": os.environ["PATH"]})
-    # The exit code after which systemd does not try again, in the units of earlier versions too.
+    # The exit code after which systemd does not try again, also in the units of earlier versions.
     assert getattr(no.value, "returncode", None) == EXIT_FAILED
     assert not list(instance.console_dir.iterdir())
     # What ExecStopPost= makes of it.
@@ -584,7 +584,7 @@ def test_the_window_is_looked_at_when_it_crashed_not_when_it_is_started(
 
 @pytest.mark.parametrize("end", ["success exited 0", "success exited 130", "signal killed INT"])
 def test_what_did_not_fail_costs_no_restart(instance: InstanceLayout, end: str) -> None:
-    """Such as a restart by `systemctl` on the host."""
+    """For instance a restart by `systemctl` on the host."""
     write_crashed_run(instance, restarts=RESTART_BUDGET)
     instance.end_path.write_text(end)
     assert look_back(instance)["restarts"] == RESTART_BUDGET
@@ -595,7 +595,7 @@ def test_how_a_game_ended_is_known_without_systemd(instance: InstanceLayout) -> 
     run = read_run(instance)
     assert run is not None
     assert read_end(instance, run) is None
-    os.kill(run.pid, signal.SIGSEGV)  # The init hands it on.
+    os.kill(run.pid, signal.SIGSEGV)  # The init passes it on.
     wait_until(lambda: not is_locked(instance.run_lock_path), 10, "the game ended")
     assert instance.end_path.read_text() == "signal killed SEGV"
     end = read_end(instance, run)

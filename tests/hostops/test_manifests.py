@@ -1,4 +1,4 @@
-"""What a manifest says of its files, and which files are seeds."""
+"""What a manifest says about its files, and which files are seeds."""
 
 import pytest
 

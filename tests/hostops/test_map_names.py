@@ -1,4 +1,4 @@
-"""Which map was meant is found for whatever names there are, and before anybody loses patience."""
+"""The map that was meant is found whatever names there are, and before anybody loses patience."""
 
 import random
 import time

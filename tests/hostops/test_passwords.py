@@ -1,4 +1,4 @@
-"""A server's passwords reach the game by a file of its own, and a start looks whether they hold."""
+"""A server's passwords reach the game in a file of its own, and a start checks whether they apply."""
 
 import select
 import socket
@@ -28,7 +28,7 @@ def test_a_start_says_nothing_of_passwords_that_hold(host: Host, spec: InstanceS
 def test_a_start_says_which_password_does_not_hold(
     host: Host, root: Path, spec: InstanceSpec
 ) -> None:
-    """A file that the map's own script would execute after server.cfg is played by one without an end."""
+    """A line at its end stands in for a file that the map's own script would execute after server.cfg."""
     host.initialize(replace(spec, rcon_password="hunter2", join_password="sesame"))
     for line, what in (("rcon_password other", "RCON password"), ("sv_password other", "join")):
         (config,) = (root / "instances/alpha/layers").glob("*/left4dead2/cfg/server.cfg")

@@ -1,4 +1,4 @@
-"""Commands for running servers: by RCON where that works, else typed; never twice."""
+"""Commands for running servers: by RCON where that works, otherwise typed; never twice."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     assert answer.text.endswith("flood 30000 of 30000\n")
     with pytest.raises(ValueError, match="line break"):
         host.tell("alpha", "say one\nquit")
-    # Names that try to be somebody else's row.
+    # Names that try to look like somebody else's row.
     fake = '" STEAM_1:0:9 00:10 5 0 ac'
     host.tell("alpha", f"sim_join_hex {fake.encode().hex()} STEAM_1:0:1; sim_join Nick BOT")
     status = parse_status(host.tell("alpha", "status").text)
@@ -39,7 +39,7 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     status = parse_status(host.tell("alpha", "status").text)
     assert status == ServerStatus((), is_hibernating=True, map="c1m1_hotel")
     assert 'reason "be nice; quit"' in "".join(read_console(host, "alpha"))
-    # Somebody changes the password: one try, and what follows is typed.
+    # Somebody changes the password: one try, and the rest is typed.
     host.tell("alpha", "rcon_password another")
     answer = host.tell("alpha", "echo typed-once")
     assert (answer.way, answer.text, answer.is_password_refused) == (CommandWay.TYPED, "", True)
@@ -51,7 +51,7 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     host.send_command("alpha", "rcon_password hunter2")
     wait_until(lambda: "again-19" in read_console(host, "alpha"), 10, "nothing was typed")
     assert host.tell("alpha", "echo back").text == "back\n"
-    # What may have been carried out is not typed once more.
+    # A command that may have been carried out is not typed again.
     monkeypatch.setattr(console_files, "send_line", lambda *_: pytest.fail("It was typed, too."))
     with pytest.raises(AnswerLostError, match=r"did not answer within 0\.3 seconds"):
         host.tell("alpha", "echo once; sim_hang", timeout_seconds=0.3)

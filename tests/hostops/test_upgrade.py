@@ -1,4 +1,4 @@
-"""What the release before left on a host goes on: what runs stays up, and its files are understood."""
+"""What the previous release left on a host works: running servers stay up, its files are understood."""
 
 import signal
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(DRIVER != "process", reason="tests/systemd/test_
 
 @pytest.fixture
 def upgraded(host: Host, root: Path, alpha: Path, spec: InstanceSpec) -> Host:
-    """Return the host, with alpha as the release before made it."""
+    """Return the host, with alpha as the previous release made it."""
     instance = instance_of(root)
     old_release.write_record(instance, spec.port)
     old_release.write_plan(instance, spec.port, root)

@@ -1,11 +1,11 @@
-"""The fake host stands for the real one only as long as it is called in the same way."""
+"""The fake host stands in for the real one only as long as it has the same methods."""
 
 import inspect
 
 from hostops.host import Host
 from tests.fakes import FakeHost
 
-# What a test sets and asks, and the real one does not have.
+# What a test sets and reads, and the real host does not have.
 OF_THE_FAKE_ALONE = {
     "act",
     "states",

@@ -1,4 +1,4 @@
-"""The tables as the migrations leave them, new and from the first schema: they hold what the models declare."""
+"""The tables that the migrations make, new and from the first schema: they have what the models declare."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def list_tables() -> list[type[models.Model]]:
 
 
 def find_missing() -> list[str]:
-    """Name each constraint and index of the models that the database does not have."""
+    """Name each constraint and index of the models that the database lacks."""
     missing = []
     with connection.cursor() as cursor:
         for model in list_tables():
@@ -36,7 +36,7 @@ def find_missing() -> list[str]:
 
 @pytest.fixture
 def first_schema(transactional_db: None) -> Iterator[StateApps]:
-    """Take the database back to the first schema, and afterwards forward again."""
+    """Migrate the database back to the first schema, and afterwards forward again."""
     executor = MigrationExecutor(connection)
     executor.migrate(FIRST_SCHEMA)
     try:
@@ -71,11 +71,11 @@ def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
     assert find_missing() == []
     assert Server.objects.get().host.name == "attic"
     assert [log.line for log in Job.objects.running().get().logs.all()] == ["Starting."]
-    # A job that is over is told from the others by when it ended.
+    # `finished_at` tells finished jobs from the others.
     over = Job.objects.finished().get()
     assert over.finished_at == over.updated_at
     kim, sam, root = (User.objects.get(username=name) for name in ("kim", "sam", "root"))
-    # Who was staff could do everything in the panel, and still can.
+    # Staff could do everything in the panel, and still can.
     could = set(Verb) - {Verb.VIEW_ANY_JOB} - PEOPLE_VERBS
     assert {verb for verb in Verb if may(sam, verb)} == could
     assert set(Job.objects.visible_to(sam)) == set(Job.objects.all())

@@ -1,4 +1,4 @@
-"""What makes a version of an upload: by the queue, a worker and the real host layer."""
+"""Making a version of an upload: through the queue, a worker and the real host layer."""
 
 import errno
 import hashlib
@@ -68,7 +68,7 @@ def make_tar(files: Mapping[str, bytes]) -> bytes:
 def bring(
     overlay: Overlay, by: User, files: Mapping[str, bytes], *, adds: bool = True, bundle: str = ""
 ) -> Upload:
-    """Return an upload whose files have all arrived; the one called `bundle` is many in one."""
+    """Return an upload whose files have all arrived; the one called `bundle` contains many."""
     upload = begin_upload(overlay, by=by, adds_to_latest=adds)
     for path, content in files.items():
         part = store.add_part(upload, path, len(content), is_bundle=path == bundle)
@@ -145,7 +145,7 @@ def test_it_adds_to_the_latest_version_or_replaces_everything(
     upload = bring(overlay, alice, {"Left4Dead2/cfg/server.cfg": b"new"})
     unpack(upload, alice)
     second = overlay.versions.get(number=2)
-    # The game knows no capitals: it is the same file, under the name that it had.
+    # The game ignores case: it is the same file, under the name that it had.
     assert [(file.path, file.size) for file in read_files(second)] == [
         ("left4dead2/addons/kept.vpk", 4),
         ("left4dead2/cfg/Server.cfg", 3),
@@ -239,7 +239,7 @@ def test_what_unpacks_to_more_than_its_owner_may_have_is_not_stored(
     job = unpack(bring(overlay, alice, {"pack.zip": pack}), alice)
     assert "Remove versions or uploads" in job.error
     assert list(store.get_store().walk()) == []
-    # What the archive itself takes does not count beside what comes out of it, but the list of files does.
+    # The size of the archive itself does not count besides its content, but the list of files does.
     settings.CONTENT_BYTES_PER_OWNER = 1_000_001 + 200
     retried = queue.retry(job, requested_by=alice).job
     assert run_worker_once()
@@ -324,7 +324,7 @@ def test_one_whose_worker_died_is_done_by_another_try(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        # As late as can be: the blobs are there, and the rows are not.
+        # As late as possible: the blobs exist, and the rows do not.
         patch.setattr("servers.store.versions._store_row", die)
         job = queue.request(Operation.UNPACK, upload=upload, requested_by=alice).job
         with pytest.raises(KeyboardInterrupt):
@@ -368,7 +368,7 @@ def test_cancelled_at_any_stage_it_leaves_all_as_it_was(overlay: Overlay, alice:
     layer, parts = operations.get_host("local"), list(upload.parts.all())
     stages: list[str] = []
     unpacked: set[str] = set()
-    # Ended at each stage in turn, until none is left that it is not ended at.
+    # Ended at each stage in turn, until there is no stage left.
     while True:
         cancel = CancelToken()
 

@@ -1,4 +1,4 @@
-"""Every address of the project, as the URL patterns have them, and which of them lead to no page of ours."""
+"""Every address of the project, from the URL patterns, and which of them lead to no page of ours."""
 
 from collections.abc import Iterator
 
@@ -33,5 +33,5 @@ def routes() -> dict[str, str]:
 
 
 def name_of(url: str) -> str:
-    """Return the name of the address that a URL without a host belongs to."""
+    """Return the name of the address for a URL without a host."""
     return resolve(url.partition("?")[0].partition("#")[0]).view_name

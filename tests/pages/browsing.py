@@ -1,4 +1,4 @@
-"""What tests in a real browser share besides the fixtures: how a page is opened, and what a log shows."""
+"""What tests in a real browser share besides the fixtures: opening a page, and reading a log."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def distance_to_end(log: Locator) -> int:
 
 
 def is_in_view(row: Locator) -> bool:
-    """Return whether a row can be seen in its log."""
+    """Return whether a row is visible in its log."""
     result: bool = row.evaluate(
         """row => {
             const log = row.closest('[data-log]').getBoundingClientRect();

@@ -74,7 +74,7 @@ def two_releases(installed_host: Host) -> Host:
 
 @pytest.fixture
 def worker(host: Host) -> Worker:
-    """Return a worker that beats."""
+    """Return a worker with a current heartbeat."""
     now = timezone.now()
     return Worker.objects.create(
         host=host,
@@ -98,7 +98,7 @@ def stopped_server(server: Server, installed_host: Host) -> Server:
 
 @pytest.fixture
 def failed_job(server: Server, alice: User) -> Job:
-    """Return a start of Alice's server that failed with some last words."""
+    """Return a start of Alice's server that failed after some last lines."""
     now = timezone.now()
     job = Job.objects.create(
         operation="start",
@@ -132,7 +132,7 @@ def web_server_forks() -> Iterator[WebServerForks]:
 
 @pytest.fixture
 def store(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give this process and the web server, which is to start after this, one store."""
+    """Give this process and the web server, which must start after this, the same store."""
     settings.CONTENT_ROOT = tmp_path / "content"
     monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
     return tmp_path / "content"
@@ -166,9 +166,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPage]:
-    """Return a function that opens a page on which Alice is signed in.
+    """Return a function that opens a page with Alice signed in.
 
-    No script may fail on it, and nothing may break the content security policy.
+    No script may fail on it, and nothing may violate the content security policy.
     """
     errors: list[str] = []
     contexts = []
@@ -180,7 +180,7 @@ def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPa
     def open_page(**options: object) -> Page:
         context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        # By the form, as in test_door_browser.py, each browser would load two more pages first.
+        # Through the form, as in test_door_browser.py, each browser would load two more pages first.
         session = sign_in(alice).cookies["sessionid"].value
         context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
         page = context.new_page()

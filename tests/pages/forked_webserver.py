@@ -1,6 +1,6 @@
-"""The web server of the pages in forks of a process that has the project loaded already.
+"""The web server for the pages, in forks of a process that has the project loaded already.
 
-Loading it takes most of a second, and each test in a browser has a server of its own.
+Loading it takes most of a second, and each test in a browser has its own server.
 """
 
 import json
@@ -11,8 +11,8 @@ from django.conf import settings
 
 from tests.pages.webserver import WebServer
 
-# Each line of its input is a server to start; what it answers is the server's pid. It loads what gunicorn and
-# a first request would load, but starts no thread and opens no connection: a fork would share them.
+# Each line of its input is a server to start; the answer is the server's pid. It loads what gunicorn and a
+# first request would load, but starts no thread and opens no connection, which a fork would share.
 PROGRAM = """
 import json, os, signal, sys, threading
 import tests.pages.webserver
@@ -39,7 +39,7 @@ READ_BY_EACH_SERVER = ("CHECK_SECONDS",)
 
 
 class WebServerForks:
-    """The process that forks. It is started at its first use, and again when the environment is another."""
+    """The process that forks. It starts when it is first used, and again for a different environment."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -73,7 +73,8 @@ class WebServerForks:
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BaseException:
-            # A test that ran into its time limit here leaves its answer to nobody: the next one would take it.
+            # A test that ran into its time limit here leaves an unread answer, which the next test would
+            # read.
             self._process.kill()
             self.close()
             raise
@@ -81,7 +82,7 @@ class WebServerForks:
         return int(answer)
 
     def close(self) -> None:
-        """End the process; the servers that it forked go on."""
+        """End the process; the servers that it forked keep running."""
         if self._process is not None:
             self._process.communicate()
             self._process = None

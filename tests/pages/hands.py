@@ -1,4 +1,4 @@
-"""The ways in which people use a page in a real browser: a mouse, a finger, a keyboard and nothing else."""
+"""The ways in which people use a page in a real browser: a mouse, a finger, or only a keyboard."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ STEPS = """(one) => {
   if (ahead.includes(one)) return ahead.indexOf(one) + 1;
   return places.indexOf(one) - places.filter((place) => place !== focused && !isAfter(place)).length;
 }"""
-"""How many places for the focus an element is ahead of it, or, below zero, behind it."""
+"""How many focusable places an element is ahead of the focus or, if negative, behind it."""
 
 MOST_TRIES = 12
-"""The count is off if the page changes, and for fields with several places within, as dates have."""
+"""The count is off if the page changes, and for fields with several places inside, as for dates."""
 
 
 class Mouse:
@@ -30,7 +30,7 @@ class Mouse:
         self.page = page
 
     def press(self, target: Locator) -> None:
-        """Use a link, a button, or what opens a fold."""
+        """Use a link, a button, or the control of a fold."""
         target.click()
 
     def tick(self, box: Locator) -> None:
@@ -66,10 +66,10 @@ class Finger(Mouse):
 
 
 class Keyboard(Mouse):
-    """Goes from place to place with Tab, and acts with Enter, Space, the arrows and letters."""
+    """Moves from place to place with Tab, and acts with Enter, Space, the arrows and letters."""
 
     def reach(self, target: Locator) -> None:
-        """Press Tab, or Shift and Tab, until the focus is there and can be seen."""
+        """Press Tab, or Shift and Tab, until the focus is there and visible."""
         expect(target).to_be_visible()
         for _ in range(MOST_TRIES):
             steps: int = target.evaluate(STEPS)
@@ -86,7 +86,7 @@ class Keyboard(Mouse):
         self.page.keyboard.press("Enter")
 
     def tick(self, box: Locator) -> None:
-        """Press Space on a box, or the arrow until the focus is on that one of several."""
+        """Press Space on a box, or an arrow until the focus is on that one of several."""
         if box.get_attribute("type") == "radio":
             group = self.page.locator(f"input[name={box.get_attribute('name')}]")
             self.reach(group.and_(self.page.locator(":checked")))
@@ -99,7 +99,7 @@ class Keyboard(Mouse):
         expect(box).to_be_checked()
 
     def enter(self, field: Locator, text: str) -> None:
-        """Type over what is in it."""
+        """Overwrite what is in it."""
         self.reach(field)
         self.page.keyboard.press("ControlOrMeta+A")
         self.page.keyboard.insert_text(text)

@@ -1,4 +1,4 @@
-"""Nine kinds of people, and a world in which each is what their name says, for tests of who may do what."""
+"""Nine kinds of people, and a world in which each is what their name says, for tests of permissions."""
 
 from importlib import import_module
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def host_admins() -> Group:
 
 
 def make_people() -> dict[str, User]:
-    """Make one of each kind but the anonymous; the roles are given by `give_roles`."""
+    """Make one of each kind except the anonymous; `give_roles` gives the roles."""
     people = {
         kind: User.objects.create_user(kind.replace(" ", "-"), password="a-password")
         for kind in KINDS[1:-1]
@@ -40,6 +40,6 @@ def make_people() -> dict[str, User]:
 
 
 def give_roles(people: dict[str, User], server: Server) -> None:
-    """Let each be on `server` what their kind says."""
+    """Give each the role on `server` that their kind says."""
     for role in (Role.VIEWER, Role.OPERATOR, Role.MANAGER):
         Membership.objects.create(server=server, user=people[role.value], role=role.value)

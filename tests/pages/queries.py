@@ -1,4 +1,4 @@
-"""Counting the queries that a page costs."""
+"""Counts the queries that a page costs."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a finger has to hit on a page, and which of it is too small."""
+"""What a finger has to hit on a page, and which of that is too small."""
 
 from playwright.sync_api import Page
 
@@ -35,7 +35,7 @@ SMALL_TARGETS = """() => {
     .filter((one) => !(isBox(one) && box(one).height >= 24 && isApart(one)))
     .map((one) => `${Math.round(box(one).height)} px: ${one.outerHTML.replace(/\\s+/g, " ").slice(0, 160)}`);
 }"""
-"""What is less than 44 px high, with every fold open.
+"""Targets less than 44 px high, with every fold open.
 
 Links within a sentence may be as high as its words (the inline exception of WCAG 2.5.8) if the middle of each
 is 24 px from that of any other target. So may the number of a line of a log, of which a page has hundreds. A
@@ -44,6 +44,6 @@ box to tick without a label, as the admin site has in its rows, may be 24 px hig
 
 
 def small_targets(page: Page) -> list[str]:
-    """Return what is too small for a finger on a page: its height, and the start of its HTML."""
+    """Return a page's targets that are too small for a finger: their height, and the start of their HTML."""
     found: list[str] = page.evaluate(SMALL_TARGETS)
     return found

@@ -1,4 +1,4 @@
-"""Who gets what: every address of the project, the streams and the admin's too, for nine kinds of people."""
+"""Permissions: every address of the project, including the streams and the admin, for nine kinds of people."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ LOGIN = "login"
 
 Outcome = int | str
 Row = tuple[Outcome, ...]
-"""What each of `KINDS` gets, in their order."""
+"""What each of `KINDS` gets, in order."""
 
 
 def everybody(outcome: Outcome) -> Row:
@@ -39,7 +39,7 @@ def signed_in(outcome: Outcome) -> Row:
     return (LOGIN, *(outcome,) * 8)
 
 
-# On a server: who may not know of it, who may see it and not do this, and who may.
+# On a server: people who may not know of it, who may see it but not do this, and who may.
 
 
 def viewers(outcome: Outcome, anonymous: Outcome = LOGIN) -> Row:
@@ -58,7 +58,7 @@ def owners(outcome: Outcome) -> Row:
     return (LOGIN, 404, 403, 403, 403, outcome, 404, outcome, outcome)
 
 
-# Of the whole panel.
+# In the whole panel.
 
 
 def host_admins_alone(outcome: Outcome, others: Outcome = 403, anonymous: Outcome = LOGIN) -> Row:
@@ -161,7 +161,7 @@ MATRIX = [
     Case("GET", "servers:blueprint_list", "", signed_in(200)),
     Case("GET", "servers:blueprint_create", "", signed_in(200)),
     Case("POST", "servers:blueprint_create", "", signed_in(200)),
-    # Who configures a server reads what it is made of.
+    # People who configure a server may read what it is made of.
     Case(
         "GET",
         "servers:blueprint_detail",
@@ -280,10 +280,10 @@ MATRIX = [
     Case("GET", "jobs:deferred_forget", "server", everybody(405)),
     Case("POST", "jobs:deferred_forget", "server", operators(303)),
     Case("GET", "jobs:create_many", "", everybody(405)),
-    # What it is for depends on each server that is named; without one there is nothing to ask about.
+    # What it takes depends on each named server; without one there is nothing to ask about.
     Case("POST", "jobs:create_many", "", signed_in(409)),
     Case("GET", "jobs:tag_many", "", everybody(405)),
-    # Who may tag which server, `test_tags` says: what others name is passed over.
+    # `test_tags` says who may tag which server: other people's are skipped.
     Case("POST", "jobs:tag_many", "", signed_in(409)),
     Case("GET", "servers:tags", "", signed_in(200)),
     Case("POST", "servers:tags", "", everybody(405)),
@@ -356,7 +356,7 @@ MATRIX = [
     Case("GET", "session_revoke_others", "", everybody(405)),
     Case("POST", "session_revoke_others", "", signed_in(302)),
     Case("GET", "session_revoke", "session", everybody(405)),
-    # Only its own one.
+    # Only its own.
     Case("POST", "session_revoke", "session", (LOGIN, 404, 404, 404, 404, 302, 404, 404, 404)),
     Case("GET", "people", "", superusers_alone(200)),
     Case("GET", "person", "person", superusers_alone(200)),
@@ -381,13 +381,13 @@ MATRIX = [
     Case("GET", "invitation", "server token", everybody(200)),
     Case("GET", "invitation", "bad token", everybody(404)),
     Case("POST", "invitation", "token", everybody(200)),
-    # Who has a role there already is told so.
+    # Somebody who has a role there already is told so.
     Case("POST", "invitation", "server token", (200, 302, *(200,) * 4, *(302,) * 3)),
     Case("POST", "invitation", "bad token", everybody(404)),
     Case("GET", "reset_request", "", everybody(404)),
     Case("GET", "reset", "bad reset", everybody(200)),
     Case("GET", "mfa_index", "", signed_in(200)),
-    # The door of the second factor: only who has just given a password gets in.
+    # The page for the second factor: only for somebody who has just given a password.
     Case("GET", "mfa_authenticate", "", everybody(302)),
     Case("GET", "mfa_reauthenticate", "", signed_in(302)),
     Case("GET", "mfa_activate_totp", "", signed_in(302)),
@@ -422,7 +422,7 @@ MATRIX = [
 def admin_page(
     name: str, subject: str, staff: Outcome, host_admin: Outcome, superuser: Outcome = 200
 ) -> Case:
-    """Return what a page of the admin gives to staff; it leads all others to the sign-in."""
+    """Return the outcomes of an admin page for staff; everybody else is led to the sign-in."""
     return Case("GET", f"admin:{name}", subject, (*(LOGIN,) * 6, staff, host_admin, superuser))
 
 
@@ -437,10 +437,10 @@ def admin_of(
     superuser: str = "",
     history: int = 403,
 ) -> list[Case]:
-    """Return what the pages of a model give to a host admin. To staff they give 403.
+    """Return the outcomes of a model's pages for a host admin. Other staff get 403.
 
-    A superuser may do all but what is named in `superuser`: rows that machines write are read-only. Staff are
-    led away from the `history` of rows that they may not see, as from that of rows that are not there.
+    A superuser may do everything except what `superuser` names: rows that machines write are read-only. Staff
+    are led away from the `history` of rows that they may not see, as from that of rows that do not exist.
     """
     pages = [
         ("changelist", "", 403, lists),
@@ -516,19 +516,19 @@ CASES = MATRIX + ADMIN_MATRIX
 PAGES = {name for name in routes() if not name.startswith("admin:") and name not in NOT_PAGES} - {
     case.url_name for case in MATRIX if case.method == "GET" and case.expected == everybody(405)
 }
-"""What one can open of the project, but for the admin site."""
+"""What one can open of the project, except the admin site."""
 
 
 @dataclass(frozen=True)
 class World:
-    """What the matrix is about: people with their sessions, and what an address is made of, by its word."""
+    """What the matrix is about: people with their sessions, and the parts of addresses, by their words."""
 
     people: dict[str, User]
     sessions: dict[str, str]
     subjects: dict[str, list[str | int]]
 
     def client_of(self, kind: str, *, enforce_csrf_checks: bool = False) -> Client:
-        """Return a browser of that kind of person."""
+        """Return a browser with that kind of person signed in."""
         client = Client(enforce_csrf_checks=enforce_csrf_checks)
         if kind != ANONYMOUS:
             client.cookies[settings.SESSION_COOKIE_NAME] = self.sessions[kind]
@@ -546,7 +546,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
-    """Return the world of all cases. It is made once; each request is taken back in it.
+    """Return the world of all cases. It is made once; each request is rolled back.
 
     pytest-django makes a database only if some chosen test is marked for it, as others in this file are.
     """
@@ -695,7 +695,7 @@ def outcome(response: HttpResponseBase) -> Outcome:
 
 
 ADMIN_DOORS = {"admin:login", "admin:logout"}
-"""The admin's way in and out, which are everybody's."""
+"""The admin's sign-in and sign-out, which are open to everybody."""
 
 
 def test_the_matrix_has_every_address() -> None:

@@ -1,4 +1,4 @@
-"""What axe-core finds on the pages, and what a screen reader hears of a log that grows."""
+"""What axe-core finds on the pages, and what a screen reader hears of a growing log."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ DESKTOP = {"width": 1280, "height": 900}
 
 
 COLOUR_RULES = ("color-contrast", "link-in-text-block")
-"""The rules of axe-core's category of colours that are on unless somebody turns them off."""
+"""axe-core's colour rules that are on by default."""
 
 
 DOOR_PAGES = {
@@ -58,7 +58,7 @@ DOOR_PAGES = {
     *("mfa_list_webauthn", "mfa_add_webauthn", "mfa_edit_webauthn", "mfa_remove_webauthn"),
     *("mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
 }
-"""Pages that `test_door_browser` looks at: one comes by them while signing in."""
+"""Pages that `test_door_browser` checks: they appear while signing in."""
 
 
 ADMIN_PATHS = (
@@ -84,11 +84,11 @@ CUT_PLACEHOLDERS = """() => {
     .filter((one) => one.checkVisibility() && isCut(one))
     .map((one) => `cut: ${one.placeholder}`);
 }"""
-"""The hints in fields that are too narrow for them."""
+"""The placeholders in fields that are too narrow for them."""
 
 
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
-    """Return what axe-core finds on the page, and where; with `rules` by those alone."""
+    """Return what axe-core finds on the page, and where; with `rules`, only by those."""
     only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
@@ -104,11 +104,11 @@ def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
 
 
 def violations_in_any_scheme(page: Page) -> list[str]:
-    """Return what axe-core finds on the page, in light colours and in dark ones, and where."""
+    """Return what axe-core finds on the page, in light and in dark colours, and where."""
     page.emulate_media(color_scheme="light")
     in_the_light = violations(page)
     page.emulate_media(color_scheme="dark")
-    # Nothing but colours is different in the dark.
+    # Only colours differ in the dark.
     return in_the_light + violations(page, COLOUR_RULES)
 
 
@@ -121,7 +121,7 @@ def paths(
     blueprint: Blueprint,
     alice: User,
 ) -> list[str]:
-    """Return the addresses of all kinds of pages, with everything on them that there can be."""
+    """Return the addresses of all kinds of pages, with everything on them that is possible."""
     alice.is_staff = alice.is_superuser = True
     alice.save()
     server.last_error = "Start: Port 27015 is taken."
@@ -228,7 +228,7 @@ def paths(
 
 
 def add_versions(owner: User, blueprint: Blueprint) -> None:
-    """Let a blueprint have two overlays with versions and files in common, one of them pinned."""
+    """Give a blueprint two overlays with versions and files in common, one of them pinned."""
     files = {"left4dead2/cfg/a.cfg": "sv_lan 0\n", "left4dead2/addons/<b>.vpk": "1"}
     overlays = [Overlay.objects.create(name=name, owner=owner) for name in ("pack", "rules")]
     for overlay in overlays:
@@ -239,7 +239,7 @@ def add_versions(owner: User, blueprint: Blueprint) -> None:
 
 
 def add_uploads(overlay: Overlay, owner: User) -> None:
-    """Let an overlay have an upload in each state that its page shows."""
+    """Give an overlay an upload in each state that its page shows."""
     for state in UploadState:
         upload = begin_upload(overlay, by=owner, adds_to_latest=True, note="A <b>note</b>")
         add_part(upload, f"{'long' * 40}/{state}.vpk", 7)
@@ -256,7 +256,7 @@ def add_uploads(overlay: Overlay, owner: User) -> None:
 
 
 def add_people(server: Server) -> None:
-    """Let people be on a server, have been there, be banned, and commands be sent to it."""
+    """Let people be on a server, have been there, and be banned, and commands be sent to it."""
     now = timezone.now()
     server.players = 2
     server.save()
@@ -285,7 +285,7 @@ def add_map_change(server: Server) -> None:
 
 
 def fill_host(host: Host) -> None:
-    """Let a host have everything that its page can show."""
+    """Give a host everything that its page can show."""
     now = timezone.now()
     Host.objects.filter(pk=host.pk).update(
         build_id="200",
@@ -340,7 +340,7 @@ def test_axe_finds_nothing_on_any_page(
         assert response is not None
         assert response.status == (404 if path == "/nowhere/" else 200), path
         page.wait_for_load_state()
-        # What Django's admin site says to screen readers is Django's.
+        # What Django's admin site tells screen readers is Django's business.
         said = [] if path in ADMIN_PATHS else violations_in_any_scheme(page)
         if is_phone:
             said += small_targets(page) + page.evaluate(CUT_PLACEHOLDERS)
@@ -351,7 +351,7 @@ def test_axe_finds_nothing_on_any_page(
 
 @contextmanager
 def lines_pouring_in(job: Job, first: int) -> Iterator[None]:
-    """Add line after line to the log of `job`, from `first` on, as long as the block runs."""
+    """Add line after line to the log of `job`, starting at `first`, as long as the block runs."""
     is_over = threading.Event()
 
     def pour() -> None:

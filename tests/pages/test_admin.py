@@ -295,7 +295,7 @@ def test_a_draining_host_takes_no_server_from_the_admin_either(
     response = as_dana.post(url, server_form(stopped_server, name="beta", host=str(other.pk)))
     assert "Host other is being drained and takes no new server" in response.content.decode()
     assert Server.objects.count() == 1
-    # One that is there stays where it is, and can be changed.
+    # An existing one stays where it is, and can be changed.
     Host.objects.update(is_draining=True)
     url = reverse("admin:servers_server_change", args=[stopped_server.pk])
     as_dana.post(url, server_form(stopped_server, port="27033"))

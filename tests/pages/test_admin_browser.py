@@ -1,4 +1,4 @@
-"""The admin site in a real browser: its list of jobs follows them."""
+"""The admin site in a real browser: its list of jobs follows the jobs."""
 
 import pytest
 from django.contrib.auth.models import User

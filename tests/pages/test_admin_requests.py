@@ -1,4 +1,4 @@
-"""What the admin site takes from a request: the same rules for every model that has pages there."""
+"""What the admin site accepts from a request: the same rules for every model that has pages there."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +21,7 @@ from tests.pages.conftest import sign_in
 
 MANY_DIGITS = "9" * 30
 TOO_MANY_DIGITS = "9" * 4301
-"""More than Python reads as a number."""
+"""More digits than Python reads as a number."""
 
 ODD_VALUES = ("x", MANY_DIGITS, TOO_MANY_DIGITS, "[1]")
 
@@ -31,7 +31,7 @@ def address_of(model: type[Any], page: str, *args: object) -> str:
 
 
 def each_model() -> Iterator[tuple[type[Any], Any]]:
-    """Yield every model of the admin site, with its pages, those of packages too."""
+    """Yield every model of the admin site with its pages, including those of packages."""
     yield from admin.site._registry.items()
 
 
@@ -108,7 +108,7 @@ def test_no_value_in_an_address_breaks_a_list(rf: RequestFactory, dana: User, ro
             for value in ODD_VALUES:
                 request = rf.get("/", {name: value})
                 request.user = dana
-                # These are answered with the list as it is without, and with 400.
+                # These are answered with the unfiltered list, and with 400.
                 with suppress(IncorrectLookupParameters, SuspiciousOperation):
                     list(pages.get_changelist_instance(request).result_list)
 
@@ -129,7 +129,7 @@ def test_a_filter_of_many_digits_gives_a_list(as_dana: Client, server: Server) -
     url = address_of(Server, "changelist")
     page = as_dana.get(url, {"host": MANY_DIGITS}, follow=True)
     assert page.status_code == 200
-    # PostgreSQL compares numbers of any length. SQLite does not: there it is the list without the filter.
+    # PostgreSQL compares numbers of any length. SQLite does not: it gets the list without the filter.
     found = "0 servers" if page.redirect_chain == [] else "1 server"
     assert found in page.content.decode()
 

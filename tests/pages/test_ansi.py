@@ -41,12 +41,12 @@ def shown(line: str) -> list[tuple[str, str]]:
         ("\x1b[38mx\x1b[38;5my", [("xy", "")]),
         ("\x1b[999;123456789;31mx", [("x", "fg-1")]),
         ("\x1b[31ma\x1b[31mb", [("ab", "fg-1")]),
-        # What is no colour is dropped, and so is what would move a cursor or write a title.
+        # What is not a colour is dropped, and so is what would move a cursor or set a title.
         ("a\x1b[2Kb\x1b[10;5Hc\x1b[?25ld\x1b(Be\x1bMf", [("abcdef", "")]),
         ("\x1b]0;title\x07a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", [("alink", "")]),
         ("\x1bPq#0;2\x1b\\a\x9b31mb", [("a", ""), ("b", "fg-1")]),
         ("a\x08b\x07c\x7fd\x85e", [("abcde", "")]),
-        # A sequence that never ends hides nothing.
+        # An unterminated sequence hides nothing.
         ("\x1b]0;title and more", [("0;title and more", "")]),
         ("a\x1b[31", [("a31", "")]),
         ("a\x1b", [("a", "")]),
@@ -172,7 +172,8 @@ def test_a_line_takes_time_by_its_length_whatever_stands_in_it(unit: str) -> Non
         assert not shows(line, "no such text")
         return process_time() - began_at
 
-    # Where each begin of a string looks for an end by itself, a line four times as long takes sixteen times.
+    # If each beginning of a string searched for an end by itself, a line four times as long would take
+    # sixteen times as long.
     short, long = (min(seconds(length) for _ in range(5)) for length in (20_000, 80_000))
     assert long < 10 * short
 

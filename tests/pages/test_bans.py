@@ -1,4 +1,4 @@
-"""The page of bans: who may make and lift which, for how long, and lists in the game's own form."""
+"""The page of bans: who may make and lift which, for how long, and lists in the game's own format."""
 
 from datetime import timedelta
 
@@ -155,7 +155,7 @@ def test_nobody_has_bans_without_end(
     response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:6]"})
     assert "which is the limit" in response.content.decode()
     assert Ban.objects.count() == 2
-    # A list of bans for a minute, each minute, would have no end either.
+    # A list of one-minute bans, imported every minute, would never end either.
     Ban.objects.update(ends_at=timezone.now())
     as_alice.post(f"{URL}import/", {"text": "banid 1 STEAM_1:0:4"})
     assert Ban.objects.count() == 2

@@ -1,4 +1,4 @@
-"""Files of the store, as the panel gives them to workers on other machines: by signed addresses alone."""
+"""Files of the store, as the panel sends them to workers on other machines: only at signed addresses."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ def store(settings: LazySettings, tmp_path: Path) -> None:
 
 
 def ask(path: str, method: str = "get", **headers: str) -> tuple[HttpResponseBase, bytes]:
-    """Return the answer to a request of nobody who is signed in, and its body."""
+    """Return the answer to an anonymous request, and its body."""
 
     async def scenario() -> tuple[HttpResponseBase, bytes]:
         response = await getattr(AsyncClient(), method)(path, headers=headers)
@@ -143,5 +143,5 @@ def test_slow_clients_hold_no_threads() -> None:
         assert await asyncio.gather(*clients) == [len(CONTENT)] * len(clients)
         return during - before
 
-    # Those of the loop, which read files for all of them, and asgiref's one.
+    # The loop's threads, which read files for all of them, and asgiref's single one.
     assert asyncio.run(scenario()) <= 12

@@ -48,7 +48,7 @@ def form_of(places: dict[Overlay, int | str] | None = None, **changes: str) -> d
 
 
 def names_of(blueprint: Blueprint) -> list[str]:
-    """Return the names of the overlays, the topmost first."""
+    """Return the names of the overlays, topmost first."""
     return list(blueprint.ordered_overlays().values_list("name", flat=True))
 
 
@@ -158,7 +158,7 @@ def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(
     response = as_alice.post(NEW, form_of({hers: 1}))
     assert "It has no files yet" in response.content.decode()
     assert not Blueprint.objects.exists()
-    # Neither who owns it nor that nobody does makes it one: it takes the right when it is said.
+    # Neither its owner nor having none makes it a folder: marking it as one takes the permission.
     for owner in (dana, None):
         Overlay.objects.update(owner=owner, is_shared=True)
         as_alice.post(NEW, form_of({hers: 1}))
@@ -324,7 +324,7 @@ CORE = {
 
 @pytest.fixture
 def lacking(blueprint: Blueprint, dana: User, tmp_path: Path, settings: LazySettings) -> Blueprint:
-    """Return a blueprint of Alice's with a plugin and no SourceMod, which another overlay has."""
+    """Return a blueprint of Alice's with a plugin but no SourceMod, which another overlay has."""
     settings.CONTENT_ROOT = tmp_path / "content"
     fun, core = (Overlay.objects.create(name=name, owner=dana) for name in ("fun", "core"))
     bring(fun, dana, PLUGIN)

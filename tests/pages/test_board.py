@@ -36,7 +36,7 @@ def counts(browser: Client, query: str = "") -> dict[str, int]:
 
 @pytest.fixture
 def fleet(alice: User, host: Host, blueprint: Blueprint, worker: Worker) -> dict[str, Server]:
-    """Return servers of Alice's in different states, by their names."""
+    """Return servers of Alice's in different states, by name."""
     Host.objects.update(build_id="200")
     columns: dict[str, dict[str, Any]] = {
         "able": {"actual_state": "running", "players": 2, "map": "c5m1_waterfront"},
@@ -122,7 +122,7 @@ def test_odd_addresses_show_the_list(
 def test_a_page_has_a_bounded_number_of_servers_and_costs_the_same(
     as_alice: Client, alice: User, fleet: dict[str, Server]
 ) -> None:
-    # What is only looked for where there is any of it.
+    # What is only queried if there is any of it.
     Crash.objects.create(server=fleet["dog"], exit_signal="SIGSEGV")
     host, blueprint = fleet["able"].host, fleet["able"].blueprint
 
@@ -290,7 +290,7 @@ def test_without_a_tick_it_says_what_to_do(as_alice: Client, fleet: dict[str, Se
 
 @pytest.fixture
 def many(fleet: dict[str, Server]) -> list[str]:
-    """Return the names of more stopped servers of Alice's than a page shows."""
+    """Return the names of more stopped servers of Alice's than fit on a page."""
     able = fleet["able"]
     Server.objects.bulk_create(
         Server(
@@ -314,7 +314,7 @@ def test_all_that_match_are_selected_on_whatever_page(as_alice: Client, many: li
     data = {"action": "start", "matching": "?state=stopped", "server": "able"}
     asked = as_alice.post(MANY, data).content.decode()
     named = re.findall(r'name="server" value="([^"]+)"', asked)
-    # The names of the form are what is started, not what matches by then.
+    # The names in the form are started, not what matches by then.
     assert sorted(named) == sorted(many)
     data = {"tag": "idle", "way": "add", "matching": "?q=x-&page=2"}
     as_alice.post("/tags/many/", data)
@@ -329,7 +329,7 @@ def test_a_list_of_one_page_offers_no_more_than_that(
     page = text(as_alice)
     assert "Select all 5 servers on this page" in page
     assert "that match" not in page
-    # A box for one server stands beside it already.
+    # There is a box for one server beside it already.
     assert "data-select-page" not in text(as_alice, "?q=able")
 
 

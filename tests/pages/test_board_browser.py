@@ -55,7 +55,7 @@ def test_the_list_selects_all_of_a_page_or_all_that_match(
     page.keyboard.press("Space")
     expect(ticks.first).to_be_checked()
     expect(count).to_have_text("60 servers are selected.")
-    # The list changes, and what is selected stays.
+    # The list changes, and the selection stays.
     record_state(server, "running")
     expect(page.locator('tr[data-state="running"]')).to_have_count(1)
     expect(matching).to_be_checked()

@@ -400,7 +400,7 @@ def test_overlays_are_put_in_order_by_keys_by_dragging_and_by_buttons_until_a_st
     stored = Blueprint.objects.get(pk=blueprint.pk).ordered_overlays()
     assert [overlay.name for overlay in stored] == ["o1", "o2", "o3"]
 
-    # What cannot work is said in the place of the page, with the button that cures it.
+    # What cannot work is reported in place of the page, with the button that cures it.
     page.goto("/servers/alpha/")
     page.get_by_role("button", name="Start alpha").click()
     heading = page.get_by_role("heading", level=1)

@@ -1,4 +1,4 @@
-"""Sending commands from a server's page, with and without scripts, and reading what came back."""
+"""Sending commands from a server's page, with and without scripts, and reading the answers."""
 
 import json
 from time import process_time
@@ -58,7 +58,7 @@ def test_what_is_refused_is_explained_and_not_stored(as_alice: Client, running: 
     response = as_alice.post(URL, {"command": "sv_password hunter2"}, headers=JSON)
     assert response.status_code == 409
     assert "hunter2" not in response.content.decode()
-    # For the engine, a name may end at each byte that is not ASCII.
+    # For the engine, a name may end at any byte that is not ASCII.
     for command in ("quité", "sv_passwordé", "hostport é1", "sm_cvar rcon_passwordé", "rconé quit"):
         assert as_alice.post(URL, {"command": command}).status_code == 409
     assert not ConsoleCommand.objects.exists()
@@ -72,7 +72,7 @@ def test_what_throws_people_out_is_sent_once_it_is_confirmed(
     assert response.status_code == 409
     assert "2 people are on" in response.content.decode()
     assert "question" in as_alice.post(URL, {"command": line}, headers=JSON).json()
-    # What was confirmed was another line.
+    # A different line was confirmed.
     assert as_alice.post(URL, {"command": line, "confirmed": "map"}).status_code == 409
     assert not ConsoleCommand.objects.exists()
     assert as_alice.post(URL, {"command": line, "confirmed": line}).status_code == 303
@@ -157,7 +157,7 @@ def test_watchers_of_a_console_hear_of_a_command_and_of_its_end(
     assert queued.startswith(b"event: commands\n")
     command = ConsoleCommand.objects.get()
     assert command.change("queued", "sent")  # type: ignore[arg-type]
-    # The answer mostly comes before they could look.
+    # The answer usually comes before they could look.
     assert read() == queued
     assert not command.change("queued", "answered")  # type: ignore[arg-type]
     assert read() == queued

@@ -1,4 +1,4 @@
-"""The page of a server's config, for those who may see the server."""
+"""The page of a server's config, for people who may see the server."""
 
 import pytest
 from django.contrib.auth.models import User

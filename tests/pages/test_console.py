@@ -1,4 +1,4 @@
-"""The page of a console: its runs, what a search finds in them, and files; wherever the lines lie."""
+"""The page of a console: its runs, what a search finds in them, and files; wherever the lines are stored."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ LINES = [
 
 
 def store(server: Server, lines: list[StoredLine], segments: int, each: int) -> None:
-    """Store lines, as many segments of `each` lines first as there are to be."""
+    """Store lines: first this many segments of `each` lines, then rows."""
     for number in range(segments):
         ConsoleSegment.of(server.pk, lines[number * each : (number + 1) * each]).save()
     ConsoleLine.objects.bulk_create(
@@ -94,7 +94,7 @@ def test_lines_are_read_on_in_any_steps_without_a_gap_or_a_double(
     console: str, server: Server
 ) -> None:
     for limit in (1, 7, 75, 500, 5_000):
-        # Single lines over the ends of some segments, whatever their size, and of the last one.
+        # Single lines across the ends of some segments, whatever their size, and of the last one.
         first, until = (2_050, 2_250) if limit == 1 else (101, 3_090)
         after, found = first - 1, []
         while lines := Console(server.pk).read_after(after, limit, until=until):
@@ -119,7 +119,7 @@ def test_a_line_that_moves_while_it_is_read_is_read_once(
     queries: list[str] = []
 
     def seal_meanwhile(execute: Callable[..., object], sql: str, *rest: object) -> object:
-        """Let all rows become a segment before the second query, whose answer has them again."""
+        """Let all rows become a segment before the second query, whose answer contains them again."""
         queries.append(sql)
         if len(queries) == 2:
             ConsoleSegment.of(server.pk, LINES[1_000:]).save()
@@ -164,7 +164,7 @@ def test_runs_are_listed_with_how_they_ended_and_lead_to_their_lines(
     for lines in ("101–999", "1000–1999", "2000–2999", "since line 3000"):
         assert lines in page
     assert f'href="{console}?line=1000#L1000"' in page
-    # What is left of a run that is partly gone.
+    # What is left of a partly deleted run.
     assert f'href="{console}?line=101#L101"' in page
     assert f"console.txt?run={crash.pk}" in page
 
@@ -217,7 +217,7 @@ def test_a_search_lists_what_it_finds_in_all_runs_the_newest_first(
 
 
 def link_to(page: str, text: str) -> str:
-    """Return where the link of that text leads."""
+    """Return where the link with that text leads."""
     before = page[: page.index(f">{text}<")]
     return before[before.rindex('href="') + 6 :].rstrip('"').replace("&amp;", "&")
 

@@ -1,7 +1,7 @@
-"""What people do on the pages from one end to the other: with a finger, by keys alone, and without scripts.
+"""What people do on the pages from beginning to end: with a finger, with only keys, and without scripts.
 
-Each way of using the pages is one browser; a worker is not needed, as jobs may wait. With ALL_FLOWS=1 in the
-environment everything is done in every way, else what `FLOWS` says.
+Each way of using the pages is one browser. No worker is needed, because jobs may wait. With ALL_FLOWS=1 in the
+environment everything is done in every way, otherwise as `FLOWS` says.
 """
 
 import os
@@ -37,7 +37,7 @@ CHAPTERS = {"one": "c1m1_hotel", "two": "c2m1_highway"}
 
 @pytest.fixture
 def people(alice: User, bob: User) -> None:
-    """Let Alice be a superuser with a second factor, so that she may do everything there is to do."""
+    """Make Alice a superuser with a second factor, so that she may do everything."""
     alice.is_staff = alice.is_superuser = True
     alice.save()
     TOTP.activate(alice, generate_totp_secret())
@@ -47,9 +47,9 @@ def people(alice: User, bob: User) -> None:
 def fleet(
     store: Path, people: None, worker: Worker, two_releases: Host, blueprint: Blueprint, alice: User
 ) -> None:
-    """Make a server that is stopped, one with people on, and one whose start has failed."""
+    """Make a stopped server, one with people on it, and one whose start has failed."""
     now = timezone.now()
-    # The machine may be slow, and it beats no more.
+    # The machine may be slow, and the worker sends no more heartbeats.
     Worker.objects.update(heartbeat_at=now + timedelta(hours=1))
     Host.objects.update(latest_build_id="18000000", latest_build_at=now)
     for number, (name, state) in enumerate(
@@ -82,7 +82,7 @@ def fleet(
 
 
 def campaign(name: str, chapter: str) -> dict[str, Any]:
-    """Return what is reported of a campaign with one chapter."""
+    """Return the report on a campaign with one chapter."""
     modes = [{"name": "coop", "chapters": [{"map": chapter, "title": ""}]}]
     path = f"left4dead2/missions/{name}.txt"
     return {"name": name, "title": name.title(), "path": path, "problem": "", "modes": modes}
@@ -101,7 +101,7 @@ class Visit:
 
     @property
     def page(self) -> Page:
-        """Where the person is."""
+        """The page that the person is on."""
         return self.hand.page
 
     def link(self, name: str | re.Pattern[str], place: Locator | None = None) -> None:
@@ -113,7 +113,7 @@ class Visit:
         self.hand.press(self.page.get_by_role("button", name=name, exact=True))
 
     def fold(self, name: str) -> None:
-        """Open a fold, by the words on it or those that a screen reader says for them."""
+        """Open a fold, by the words on it or those that a screen reader says for it."""
         of_name = self.page.locator("summary").and_(self.page.get_by_label(name, exact=True))
         of_text = self.page.locator("summary").filter(has_text=re.compile(f"^\\s*{name}\\s*$"))
         self.hand.press(of_name.or_(of_text))
@@ -124,12 +124,12 @@ class Visit:
         self.hand.enter(field, text)
 
     def choose(self, label: str, choice: str) -> None:
-        """Choose one of a list."""
+        """Choose an option from a list."""
         field = self.page.get_by_label(label, exact=True).and_(self.page.locator("select"))
         self.hand.choose(field, choice)
 
     def choose_in(self, place: str, label: str, choice: str) -> None:
-        """Choose one of a list that is there more than once on the page."""
+        """Choose an option from a list that occurs more than once on the page."""
         self.hand.choose(self.page.locator(place).get_by_label(label), choice)
 
     def head(self, name: str) -> None:
@@ -137,7 +137,7 @@ class Visit:
         self.link(name, self.page.get_by_role("navigation", name="Main"))
 
     def look(self) -> None:
-        """Fail for what axe finds here, and for what a finger cannot hit or has to scroll sideways for."""
+        """Fail for what axe finds here, for targets too small for a finger, and for sideways scrolling."""
         if isinstance(self.hand, Finger):
             folds = self.page.locator("details")
             open_ones = folds.evaluate_all("all => all.map((fold) => fold.open)")
@@ -149,12 +149,12 @@ class Visit:
             assert not self.page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
     def expect_message(self, text: str) -> None:
-        """Wait for what the panel says to have done."""
+        """Wait for the panel's message that it has done this."""
         expect(self.page.get_by_role("list", name="Messages")).to_contain_text(text)
 
 
 def make_a_server(visit: Visit) -> None:
-    """Go from the list to a server that starts."""
+    """Go from the list to a starting server."""
     visit.link("New server")
     visit.enter("Name", "delta")
     visit.hand.tick(visit.page.get_by_label("Versus"))
@@ -164,7 +164,7 @@ def make_a_server(visit: Visit) -> None:
 
 
 def use_the_list(visit: Visit) -> None:
-    """Sort, search and filter; start a server from its row, tag two, and choose for many at once."""
+    """Sort, search and filter; start a server from its row, tag two, and act on many at once."""
     page, hand = visit.page, visit.hand
     rows = page.locator(".board tbody tr")
     heads = page.get_by_role("columnheader")
@@ -198,7 +198,7 @@ def use_the_list(visit: Visit) -> None:
 
 
 def use_a_server(visit: Visit) -> None:
-    """Stop a server with people on when it is empty, restart it now, reset it; cancel what waits."""
+    """Stop a server with people on it when it is empty, restart it now, reset it; cancel what waits."""
     page = visit.page
     strip = page.get_by_role("region", name="What its job does")
     waits = page.get_by_role("region", name="Waits until nobody is on")
@@ -264,7 +264,7 @@ def try_again(visit: Visit) -> None:
 
 
 def change_the_settings(visit: Visit) -> None:
-    """Save over what somebody else has saved, after seeing both; be asked before leaving what is typed."""
+    """Save over somebody else's changes after seeing both; be asked before leaving unsaved input."""
     page = visit.page
     visit.link("gamma")
     visit.fold("More")
@@ -336,7 +336,7 @@ def look_after_the_host(visit: Visit) -> None:
 
 
 def install_from_the_admin_site(visit: Visit) -> None:
-    """Install the game by the button of the admin site."""
+    """Install the game with the button of the admin site."""
     visit.head("Admin")
     visit.hand.press(visit.page.get_by_role("button", name="Install or update the game").first)
     row = visit.page.get_by_role("row").filter(has_text="queued").first
@@ -390,7 +390,7 @@ FLOWS: dict[Flow, str] = {
     sign_in_again: "",
     install_from_the_admin_site: "",
 }
-"""What is done in every run of the tests, and in which way: what other tests do not do in a browser."""
+"""What every test run does, and in which way: what other tests do not do in a browser."""
 
 ALL_FLOWS = "ALL_FLOWS" in os.environ
 WAYS = ["finger", "keyboard", "no scripts"] + ["mouse"] * ALL_FLOWS

@@ -1,4 +1,4 @@
-"""Where the keyboard is after a page was loaded anew: at what was done, or at what is to be corrected."""
+"""Where the keyboard focus is after a page was loaded again: at what was done, or at what needs correcting."""
 
 import re
 

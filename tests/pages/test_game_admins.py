@@ -1,4 +1,4 @@
-"""The page of a server's admins in the game: who names whom what, what has come of it, and the record of it."""
+"""The page of a server's admins in the game: who appoints whom, what came of it, and the record of it."""
 
 from dataclasses import replace
 from datetime import timedelta

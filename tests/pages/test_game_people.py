@@ -1,4 +1,4 @@
-"""The ways to a server's bans and to its admins in the game, from where somebody looks for them."""
+"""The ways to a server's bans and admins in the game, from where people look for them."""
 
 import re
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def words(client: Client, url: str) -> str:
-    """Return a page with its blanks as one reads them."""
+    """Return a page with its blanks collapsed, as one reads it."""
     return " ".join(client.get(url).content.decode().split())
 
 

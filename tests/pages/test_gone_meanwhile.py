@@ -1,4 +1,4 @@
-"""What somebody else has removed since a request has read it: no request fails by that."""
+"""Something was removed by somebody else after a request had read it: no request fails because of that."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The heads of pages: how much of a phone a server's takes, and what does not move."""
+"""The heads of pages: how much of a phone's screen a server's head takes, and what does not move."""
 
 from base64 import b64encode
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a monitor is told, what those are told who run the panel, and how soon."""
+"""What a monitor learns, what the panel's operators learn, and how soon."""
 
 import os
 import socket
@@ -36,27 +36,27 @@ from tests.waiting import wait_until
 HEALTHZ = reverse("healthz")
 TOKEN = "a-token-that-only-the-tests-have"
 
-# Health is looked at in a thread of its own, which does not see what another one has not committed.
+# Health is checked in a thread of its own, which does not see another one's uncommitted changes.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def has_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the panel have a token, and nothing in mind of an earlier test."""
+    """Give the panel a token, and make it forget earlier tests."""
     monkeypatch.setattr(pages, "health", pages.Health())
     with override_settings(HEALTH_TOKEN=TOKEN):
         yield
 
 
 def ask(client: Client, **headers: str) -> HttpResponse:
-    """Return the answer of a look that is made now."""
+    """Return the answer of a check that is made now."""
     pages.health.looks.forget()
     response: HttpResponse = client.get(HEALTHZ, headers=headers)  # type: ignore[assignment]
     return response
 
 
 def facts(status: int = 200) -> Any:
-    """Return what who has the token is told."""
+    """Return the facts that a client with the token gets."""
     response = ask(Client(), Authorization=f"Bearer {TOKEN}")
     assert response.status_code == status, response.content
     return response.json()  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ def test_workers_that_stopped_or_do_not_beat_do_not_count(worker: Worker) -> Non
 
 
 def make_far_host(**fields: Any) -> Host:
-    """Return a host whose worker was heard of an hour ago."""
+    """Return a host whose worker was last heard of an hour ago."""
     far = Host.objects.create(name="far", **fields)
     long_ago = timezone.now() - timedelta(hours=1)
     Worker.objects.create(
@@ -226,7 +226,7 @@ def test_a_worker_of_another_version_is_noted(worker: Worker) -> None:
 
 @pytest.fixture
 def waiting(worker: Worker, server: Server) -> Job:
-    """Return a job that has waited for two minutes beside a free thread of a worker that beats."""
+    """Return a job that has waited for two minutes beside a free thread of a live worker."""
     long_ago = timezone.now() - timedelta(minutes=2)
     Worker.objects.update(started_at=long_ago)
     job = Job.objects.create(operation="start", server=server, created_at=long_ago)
@@ -286,7 +286,7 @@ def test_a_job_that_has_not_waited_long_is_none(waiting: Job) -> None:
 
 @contextmanager
 def on_new_connections(statement_or_error: str | Exception, *, of: str = "") -> Iterator[None]:
-    """Have every new connection execute a statement first, or fail at each with `of` in it with the error."""
+    """Make every new connection execute a statement first, or fail with the error at each containing `of`."""
 
     def refuse(execute: Any, sql: str, *arguments: Any) -> Any:
         assert isinstance(statement_or_error, Exception)
@@ -352,7 +352,7 @@ def test_a_read_only_server_is_told(worker: Worker) -> None:
 @pytest.mark.skipif(settings.IS_SQLITE, reason="SQLite's disk is looked at directly")
 def test_a_full_disk_of_the_server_is_told_by_a_write_that_fails(worker: Worker) -> None:
     with on_new_connections("SET temp_file_limit = 0"):
-        # Another limit, which only a write to the server's disk can meet.
+        # A different limit, which only a write to the server's disk can reach.
         assert facts(503)["database"] == "away"
     with on_new_connections(errors.DiskFull(), of="generate_series"):
         assert facts(503)["database"] == "disk full"
@@ -382,7 +382,7 @@ def test_a_read_only_file_is_told(tmp_path: Path, worker: Worker) -> None:
 
 
 def state_of(database: Path) -> str:
-    """Return what a process finds that may do no more than the modes of files let their owner do."""
+    """Return what is found by a process that has only the permissions of the files' owner."""
     program = (
         "import django; django.setup()\n"
         "from l4d2site.health.database_state import find_database_state\n"
@@ -469,14 +469,14 @@ def test_a_look_that_hangs_keeps_nobody_and_gets_no_company() -> None:
     assert looks.latest() is None
     began_at = monotonic()
     assert [looks.latest() for _ in range(20)] == [None] * 20
-    assert monotonic() - began_at < 1, "each waited anew for a look that is known to hang"
+    assert monotonic() - began_at < 1, "each waited again for a check that is known to hang"
     assert len(begun) == 1
     released.set()
     assert wait_until(looks.latest, 5, "the look has not come back") == "found"
 
 
 class MutePanel(Panel):
-    """A panel whose database takes connections and says nothing."""
+    """A panel whose database accepts connections and says nothing."""
 
     def _answers(self) -> bool:
         try:

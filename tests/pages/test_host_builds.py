@@ -1,4 +1,4 @@
-"""A host's builds of the game on its page, and what is asked of a whole host from there."""
+"""A host's builds of the game on its page, and the requests for a whole host from there."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,7 +16,7 @@ ROLLBACK = {"operation": "rollback", "from": "17840213", "to": "17000000"}
 
 
 def read(client: Client) -> str:
-    """Return the page with each run of blanks made one."""
+    """Return the page with each run of blanks collapsed."""
     return " ".join(client.get(PAGE).content.decode().split())
 
 

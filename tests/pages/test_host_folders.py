@@ -1,4 +1,4 @@
-"""Which overlays may stand for folders of hosts: those that people with the right to have said so of."""
+"""Which overlays may stand for folders of hosts: those that people with the permission have marked."""
 
 from importlib import import_module
 from unittest.mock import Mock

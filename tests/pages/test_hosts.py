@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def page(client: Client, address: str = "/hosts/local/") -> str:
-    """Return a page with each run of blanks made one."""
+    """Return a page with each run of blanks collapsed."""
     return " ".join(client.get(address).content.decode().split())
 
 
@@ -121,7 +121,7 @@ def test_servers_that_one_may_not_see_are_only_counted(
 
 @pytest.fixture
 def people_of_hosts(db: None) -> Client:
-    """Return the browser of somebody on the staff who may see hosts, and no server."""
+    """Return the browser of a staff member who may see hosts, but no server."""
     person = User.objects.create_user("hanna", password="a-password", is_staff=True)
     person.user_permissions.add(Permission.objects.get(codename="view_host"))
     return sign_in(person)

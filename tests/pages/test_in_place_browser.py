@@ -1,4 +1,4 @@
-"""Forms that are sent in place, in a real browser: what they say if no page of the panel answers."""
+"""Forms that are sent in place, in a real browser: what they say if the answer is not a page of the panel."""
 
 import pytest
 from django.test import RequestFactory
@@ -18,7 +18,7 @@ NGINX = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center
 
 
 def of_gate(refusal: RefusedError) -> dict[str, object]:
-    """Return what the gate answers a script."""
+    """Return the gate's answer to a script."""
     headers, body = refusal.answer({"method": "POST", "headers": [(b"accept", b"*/*")]})
     return {
         "status": refusal.status.value,
@@ -28,7 +28,7 @@ def of_gate(refusal: RefusedError) -> dict[str, object]:
 
 
 def of_nginx(status: str) -> dict[str, object]:
-    """Return what nginx answers by itself."""
+    """Return nginx's own answer."""
     return {
         "status": int(status.partition(" ")[0]),
         "content_type": "text/html",
@@ -37,7 +37,7 @@ def of_nginx(status: str) -> dict[str, object]:
 
 
 def of_outage() -> dict[str, object]:
-    """Return what the panel answers while its database is away."""
+    """Return the panel's answer while its database is away."""
     request = RequestFactory().post("/servers/new/", headers={"accept": "*/*"})
     answer = refuse(request, Outage.AWAY, is_uncertain=False)
     return {
@@ -48,7 +48,7 @@ def of_outage() -> dict[str, object]:
 
 
 def spent(most_bytes: int) -> RefusedError:
-    """Return the refusal of a budget of bytes that another address has spent."""
+    """Return the refusal for a budget of bytes that another address has used up."""
     budget = Budget(most_bytes)
     for address in "abcd":
         budget.take(address, most_bytes // 4)
@@ -58,14 +58,14 @@ def spent(most_bytes: int) -> RefusedError:
 
 
 def overdrawn() -> RefusedError:
-    """Return the refusal of an address that sends too much at once."""
+    """Return the refusal for an address that sends too much at once."""
     with pytest.raises(RefusedError) as refused:
         Budget(4).take("a", 2)
     return refused.value
 
 
 def send(page: Page, answer: dict[str, object] | None) -> None:
-    """Send the form of a new server, to which comes this answer; None means none at all."""
+    """Send the form of a new server, which gets this answer; None means none at all."""
 
     def fulfill(route: Route) -> None:
         if route.request.method != "POST":

@@ -1,4 +1,4 @@
-"""The lists of jobs: whose they are, and that no list reads all jobs."""
+"""The lists of jobs: whose jobs they show, and that no list reads all jobs."""
 
 import random
 import re
@@ -35,7 +35,7 @@ def jobs(alice: User, bob: User, host: Host, blueprint: Blueprint) -> list[Job]:
     for _ in range(600):
         server = random_.choice(servers)
         removed = random_.choice(["", "gone"])
-        # One of them runs at most.
+        # At most one of them runs.
         state = random_.choice([*FINAL, FINAL[0], FINAL[0], JobState.QUEUED])
         rows.append(
             Job(
@@ -56,7 +56,7 @@ FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 @pytest.fixture
 def erin(db: None) -> User:
-    """Return somebody who looks after hosts, and sees no server of others."""
+    """Return somebody who looks after hosts, and sees nobody else's server."""
     erin = User.objects.create_user("erin", is_staff=True)
     erin.user_permissions.add(Permission.objects.get(codename="install"))
     return erin
@@ -85,18 +85,18 @@ BY_STATE = {
         *("jobs_by_state", "one_running_job_per_server"),
         *("unfinished_jobs_of_server", "unsuccessful_jobs_of_server"),
     ),
-    # Those of what waits or runs, because that is few.
+    # Those of waiting or running jobs, because there are few.
     "postgresql": (
         *("jobs_by_state", "jobs_of_server", "queued_jobs_of_person", "running_jobs_of_host"),
         *("unfinished_jobs_of_server", "unsuccessful_jobs_of_server"),
     ),
 }
-"""The indexes from which each database may read a list by state; the last two have a person's own."""
+"""The indexes from which each database may read a list by state; the last two are used for a person's own."""
 
 
 @pytest.fixture
 def history(alice: User, bob: User, host: Host, blueprint: Blueprint) -> None:
-    """Let there be some thousand jobs, nearly all of them Bob's, of which few failed or wait."""
+    """Add some thousand jobs, nearly all of them Bob's, few of which failed or wait."""
     hers = Server.objects.create(name="hers", owner=alice, host=host, blueprint=blueprint)
     his = Server.objects.create(name="his", owner=bob, host=host, blueprint=blueprint)
     servers = {3: hers, 4: None}
@@ -117,12 +117,12 @@ def history(alice: User, bob: User, host: Host, blueprint: Blueprint) -> None:
     if connection.vendor == "postgresql":
         tidy_indexes()
         with connection.cursor() as cursor:
-            # What fits into some pages is read whole, whatever indexes there are.
+            # What fits into a few pages is read completely, whatever indexes there are.
             cursor.execute("SET LOCAL enable_seqscan = off")
 
 
 def tidy_indexes() -> None:
-    """Make each index of jobs as large as its rows need: those of other tests leave room that costs to read."""
+    """Make each index of jobs as large as its rows need: other tests leave gaps that cost time to read."""
     with connection.cursor() as cursor:
         cursor.execute("REINDEX TABLE jobs_job")
         cursor.execute("ANALYZE jobs_job")
@@ -144,7 +144,7 @@ def test_an_owners_list_is_looked_up_in_indexes(
     alice: User, states: Sequence[str], index: str
 ) -> None:
     plan = explain(*newest_of_person(alice.pk, states, LARGEST_ID, 51))
-    # PostgreSQL may also find the few that failed, of everybody, in the index by state.
+    # PostgreSQL may also find everybody's few failed jobs in the index by state.
     indexes = [index, "jobs_by_state"] if connection.vendor == "postgresql" else [index]
     assert any(re.search(rf"\b{one}\b", plan) for one in indexes), plan
     if connection.vendor == "sqlite":
@@ -200,12 +200,12 @@ def test_the_list_of_servers_looks_up_which_have_jobs(
     plan = explain(counting[0], ())
     assert "unfinished_jobs_of_server" in plan, plan
     assert not reads_all_jobs(plan), plan
-    # Django's name for the jobs inside of another statement.
+    # Django's name for the jobs inside another statement.
     assert "SCAN U0" not in plan, plan
 
 
 def explain(statement: str, parameters: Sequence[Any]) -> str:
-    """Return how the database carries out a statement."""
+    """Return how the database executes a statement."""
     with connection.cursor() as cursor:
         how = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
         cursor.execute(f"{how} {statement}", list(parameters) or None)

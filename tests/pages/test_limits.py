@@ -1,4 +1,4 @@
-"""What a blueprint's servers may take of their hosts: asked for in its form, told where it is not held."""
+"""What a blueprint's servers may use of their hosts: its form asks, and pages say where it is not enforced."""
 
 import pytest
 from django.contrib.auth.models import User

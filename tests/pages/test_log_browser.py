@@ -160,7 +160,7 @@ def begin_stage(job: Job, name: str, first_seq: int) -> None:
 
 def test_a_page_with_a_log_holds_one_stream(open_page: OpenPage, running_job: Job) -> None:
     page = open_page()
-    # The page before may only just be opening its own stream: it has to be gone.
+    # The previous page may only just be opening its own stream: it has to be gone.
     page.goto("about:blank")
     streams: list[str] = []
     page.on(
@@ -187,7 +187,7 @@ def test_a_flood_leaves_the_page_usable(open_page: OpenPage, running_job: Job) -
         lambda: distance_to_end(page.get_by_role("log")) < 24, 20, "the log is not at its end"
     )
     assert shown_seqs(page) == list(range(20_201 - MOST_ROWS, 20_201))
-    # Everything that is gone from the page can be had back.
+    # Everything that is gone from the page can be fetched again.
     page.locator("[data-log-earlier]").click()
     expect(line(page, 20_200 - MOST_ROWS)).to_be_attached()
     expect(page.locator("[data-log-status]")).to_have_text("Showing older lines")
@@ -208,7 +208,7 @@ def test_a_flood_does_not_take_away_what_is_being_read(
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) <= MOST_ROWS
 
-    # By its attribute: to find it by its role takes the test seconds among so many rows.
+    # By its attribute: finding it by its role takes seconds among so many rows.
     page.locator("[data-log-jump]").click()
     expect(line(page, 8_000)).to_be_attached()
     expect(page.locator("[data-log-status]")).to_have_text("Live")
@@ -433,7 +433,7 @@ def test_times_and_wrapping_are_chosen_and_remembered(
 
 
 def time_content(page: Page) -> str:
-    """Return what the style makes of the time of a line."""
+    """Return the style's content for the time of a line."""
     content: str = number(page, 200).evaluate(
         "number => getComputedStyle(number, '::after').content"
     )

@@ -1,4 +1,4 @@
-"""Which lines of a log a page shows, what a search finds in it, and the stages that its lines stand under."""
+"""Which lines of a log a page shows, what a search finds in it, and the stages of its lines."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def read(client: Client, url: str, **headers: str) -> str:
 
 
 def seqs(page: str) -> range:
-    """Return the numbers of the lines on a page, which follow each other."""
+    """Return the numbers of the lines on a page, which are consecutive."""
     numbers = [int(number) for number in re.findall(r'class="log-line" id="L(\d+)"', page)]
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
     return range(numbers[0], numbers[-1] + 1)
@@ -176,7 +176,7 @@ def test_a_search_counts_and_leads_from_match_to_match(as_alice: Client, long_jo
     last = read(as_alice, url + "?q=line 12&line=1299")
     assert "111 of 111" in last
     assert 'rel="next"' not in last
-    # A line that has nothing of it is no match, but one can go on from it.
+    # A line without a match is no match, but the search can continue from it.
     between = read(as_alice, url + "?q=line 12&line=130")
     assert "111 lines found with" in between
     assert 'href="?q=line+12&amp;line=1200#L1200"' in between

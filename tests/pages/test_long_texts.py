@@ -1,4 +1,4 @@
-"""Texts that a person may write: how long, how much of them others load, and how many faults a page tells."""
+"""Texts that people write: their limits, how much of them others load, and how many faults a page lists."""
 
 import re
 from typing import Any
@@ -26,7 +26,7 @@ NEW_OVERLAY = reverse("servers:overlay_create")
 TOO_LONG = "a" * (CONFIG_CHARS + 1)
 SAYS_IT = "Use at most 65,536 characters. This has 65,537."
 
-# Each as a list selects a column whole, not only its beginning.
+# As a list would select the whole column, not only its beginning.
 WHOLE_DESCRIPTION = re.compile(r'(?<!\()"servers_overlay"\."description"')
 WHOLE_CONFIG = re.compile(r'(?<!\()"servers_(?:blueprint|server)"\."config"')
 
@@ -37,7 +37,7 @@ def edit_of(row: Blueprint | Server | Overlay) -> str:
 
 
 def post(client: Client, url: str, data: dict[str, str]) -> str:
-    """Return the form as it is shown again, which it has to be."""
+    """Return the form as it is shown again, which it must be."""
     response = client.post(url, data)
     assert response.status_code == 200
     return response.content.decode()
@@ -68,7 +68,7 @@ def test_a_config_that_is_too_long_is_refused_before_anything_reads_it(
 def test_no_form_repeats_more_than_the_beginning_of_what_was_sent(
     as_alice: Client, as_dana: Client, alice: User, blueprint: Blueprint, server: Server
 ) -> None:
-    """In any field, and in what forms carry along. Each is told where a text is cut."""
+    """In any field, including hidden ones. Each one says where its text is cut."""
     overlay = Overlay.objects.create(name="mine", owner=alice)
     of_overlay, of_server = ({"name": row.name} for row in (overlay, server))
     long = "/" + "a" * 300_000
@@ -130,7 +130,7 @@ def test_the_admin_pages_refuse_it_too(
 
 
 def inline() -> dict[str, str]:
-    """Return what the admin's form of a blueprint sends about no overlays."""
+    """Return the part of the admin's blueprint form about overlays, with none."""
     counts = {"TOTAL_FORMS": "0", "INITIAL_FORMS": "0"}
     return {f"blueprint_overlays-{name}": value for name, value in counts.items()}
 
@@ -169,7 +169,7 @@ def test_a_description_has_a_limit(as_alice: Client, as_dana: Client, alice: Use
 
 @pytest.fixture
 def long_overlay(blueprint: Blueprint) -> Overlay:
-    """Return an overlay from before descriptions had a limit, in a blueprint that is as old."""
+    """Return an overlay from before descriptions had a limit, in an equally old blueprint."""
     overlay = Overlay.objects.create(name="wordy", description="c" * 5_000)
     blueprint.set_overlays([overlay])
     Blueprint.objects.update(config="// d\n" * CONFIG_CHARS)

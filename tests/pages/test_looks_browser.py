@@ -1,4 +1,4 @@
-"""What stands in one line, and level, on a screen of 1440 × 900."""
+"""What is on one line, and level, on a screen of 1440 × 900."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -28,7 +28,7 @@ LINES = """all => all.map(one => {
   range.selectNodeContents(one);
   return new Set([...range.getClientRects()].map(({ bottom }) => Math.round(bottom / 8))).size;
 })"""
-"""In how many lines the text of each element is; a line has the same bottom, give or take a few pixels."""
+"""The number of lines of each element's text; a line has the same bottom, give or take a few pixels."""
 
 
 def test_the_fields_of_the_audit_are_level(open_page: OpenPage, alice: User) -> None:
@@ -58,7 +58,7 @@ def test_times_and_buttons_and_arguments_are_in_one_line(
     assert page.locator(".facts dd > .quiet").evaluate_all(LINES) == [1]
     page.goto(server.get_absolute_url())
     assert set(page.locator(".facts .unbroken").evaluate_all(LINES)) == {1}
-    # Nothing has been heard of its host for long: that is the longest state that there is.
+    # Nothing has been heard from its host for long: that is the longest state there is.
     Server.objects.update(actual_state_at=now.replace(year=2020))
     page.goto("/servers/")
     buttons = boxes(page.locator(".board .table-actions .button"))

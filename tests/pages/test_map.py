@@ -1,4 +1,4 @@
-"""The page of what a server plays: chapters as its host has reported them, now and at the next start."""
+"""The page of what a server plays: the chapters that its host has reported, now and at the next start."""
 
 import re
 from typing import Any
@@ -64,7 +64,7 @@ BEAT = campaign(
 
 @pytest.fixture
 def pack(server: Server, blueprint: Blueprint, installed_host: Host) -> OverlayReport:
-    """Return what was reported of the blueprint's overlay; the release is reported too."""
+    """Return the report on the blueprint's overlay; the release is reported too."""
     ReleaseReport.objects.create(
         host=installed_host,
         build_id=installed_host.build_id,
@@ -84,7 +84,7 @@ def pack(server: Server, blueprint: Blueprint, installed_host: Host) -> OverlayR
 
 @pytest.fixture
 def running(pack: OverlayReport, server: Server) -> Server:
-    """Return Alice's server, which runs a chapter of Dead Center, and on which nobody is."""
+    """Return Alice's server, which runs a chapter of Dead Center with nobody on it."""
     make_run(server, overlays=("pack",))
     record_state(server, "running")
     Server.objects.update(players=0, map="c1m1_hotel", mode="coop")
@@ -145,7 +145,7 @@ def test_what_was_not_reported_is_said_and_not_guessed(as_alice: Client, running
     [
         ("coop", "coop/c1m2_streets", "changelevel c1m2_streets"),
         ("coop", "versus/c1m1_hotel", "map c1m1_hotel versus"),
-        ("", "coop/db_one", "map db_one coop"),  # It has not told its mode.
+        ("", "coop/db_one", "map db_one coop"),  # It has not reported its mode.
     ],
 )
 def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_for(
@@ -202,7 +202,7 @@ def test_a_change_is_history_once_the_server_was_started_again_or_plays_somethin
 
 
 def chooser(text: str) -> tuple[str, str]:
-    """Return the campaign and the chapter that the page has chosen."""
+    """Return the campaign and the chapter that the page has selected."""
     [campaign] = re.findall(
         r'value="([^"]+)" selected>[^<]*(?:<|&lt;b&gt;)', text.partition("campaign")[2]
     )[:1]
@@ -331,7 +331,7 @@ def test_a_start_that_lacks_its_map_offers_others_in_place_of_a_retry(
     assert f'href="{URL}?choice=coop%2Fc1m1_hotel#choose-heading">Dead Center, 1. The Hotel' in text
     assert f'href="{URL}#choose-heading">Change the map</a>' in text
     assert "Retry" not in text
-    # It was another map, or it is there by now: then another try may help.
+    # It was another map, or exists by now: then another try may help.
     Server.objects.update(arguments="+map db_three")
     assert "Retry" in as_alice.get(f"{URL}").content.decode()
     Server.objects.update(arguments="+map C1M1_hotle")

@@ -1,4 +1,4 @@
-"""The screen on which servers are made: for the first one in the place of the list, later at its address."""
+"""The screen on which servers are made: for the first one in place of the list, later at its address."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -24,7 +24,7 @@ MAKE_AND_START = reverse("jobs:make_and_start")
 
 
 def read(client: Client, address: str = LIST) -> str:
-    """Return a page with each run of blanks made one."""
+    """Return a page with each run of blanks collapsed."""
     return " ".join(client.get(address).content.decode().split())
 
 

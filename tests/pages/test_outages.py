@@ -23,7 +23,7 @@ START = {"operation": "initialize"}
 
 
 class Database:
-    """Fails the statements that hold a text, the first `times` of them, with an error."""
+    """Fails the first `times` statements that contain a text, with an error."""
 
     def __init__(self) -> None:
         self.failed: list[str] = []
@@ -32,7 +32,7 @@ class Database:
     def failing(
         self, error: Exception, *, holding: str = "", times: int = 1_000_000
     ) -> Iterator[None]:
-        """Let them fail within the block."""
+        """Make them fail within the block."""
 
         def refuse(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
             if holding in sql and len(self.failed) < times:
@@ -51,13 +51,13 @@ READ_ONLY.__cause__ = psycopg.errors.ReadOnlySqlTransaction(str(READ_ONLY))
 
 @pytest.fixture
 def database() -> Database:
-    """Return what fails statements."""
+    """Return an object that makes statements fail."""
     return Database()
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let requests wait for as long as a busy machine takes, and have no doubt left by other tests."""
+    """Let requests wait as long as a busy machine needs, and forget the doubt left by other tests."""
     monkeypatch.setattr(outages, "PATIENCE_SECONDS", 60.0)
     monkeypatch.setattr(outages, "doubt", outages.Doubt())
 
@@ -78,7 +78,7 @@ def browser(alice: User) -> Client:
 
 @pytest.fixture
 def start(browser: Client, server: Server, installed_host: Host) -> Callable[[], Any]:
-    """Return what asks for a job, as a click does."""
+    """Return a function that requests a job, as a click does."""
     address = reverse("jobs:create", args=[server.name])
     return lambda: browser.post(address, START)
 
@@ -171,7 +171,7 @@ class TestAClick:
     def test_its_view_is_not_run_twice(
         self, start: Callable[[], HttpResponse], database: Database
     ) -> None:
-        """A commit whose answer was lost with the connection may have been made."""
+        """A commit whose answer was lost with the connection may have succeeded."""
         with database.failing(AWAY, holding='INSERT INTO "jobs_job"', times=1):
             response = start()
         assert response.status_code == 503
@@ -217,9 +217,7 @@ class TestAClick:
         assert start().status_code == 503
         assert not Job.objects.exists()
 
-    @pytest.mark.django_db(
-        transaction=True
-    )  # A transaction around it would hold the lock of SQLite.
+    @pytest.mark.django_db(transaction=True)  # A transaction around it would hold SQLite's lock.
     def test_a_database_that_is_in_doubt_and_answers_holds_up_nothing(
         self, start: Callable[[], HttpResponse]
     ) -> None:

@@ -1,4 +1,4 @@
-"""A form that was opened before somebody else saved does not overwrite that unseen."""
+"""A form that was opened before somebody else saved does not overwrite their changes unseen."""
 
 import re
 from datetime import datetime
@@ -50,9 +50,9 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     assert "<ins>hostname Mine</ins>" in page
     assert "<del>hostname Danas</del>" in page
     assert re.search(r"<p>dana changed this at \d\d:\d\d \(config\)\.", page)
-    # What was typed is not saved: leaving this page asks.
+    # The input is not saved: leaving this page asks.
     assert 'data-unsaved="refused"' in page
-    # Who has seen it may save it all the same.
+    # Somebody who has seen it may save it all the same.
     assert "Save mine anyway" in page
     response = as_alice.post(url, {**mine, "version": version_in(page)})
     server.refresh_from_db()
@@ -180,7 +180,7 @@ def test_a_password_that_somebody_set_meanwhile_is_told_and_not_shown(
     assert "set to another one" in page
     for secret in ("their-secret", "my-secret", token):
         assert secret not in page
-    # Who did not type one does not overwrite it.
+    # A form without a typed password does not overwrite it.
     assert as_alice.post(url, form_of(server, version=version)).status_code == 302
     server.refresh_from_db()
     assert server.join_password_token == token

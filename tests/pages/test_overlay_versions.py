@@ -1,4 +1,4 @@
-"""The pages of an overlay's versions: made, read, compared, changed, gone back to and removed."""
+"""The pages of an overlay's versions: making, reading, comparing, changing, restoring and removing them."""
 
 import re
 from pathlib import Path
@@ -73,7 +73,7 @@ def seen_version(page: str) -> str:
 
 
 def post(client: Client, url: str, **data: str) -> Any:
-    """Send a form as it stands on its page, with what was typed."""
+    """Send a form as it is on its page, with the given input."""
     return client.post(url, {"version": seen_version(read(client, url)), **data})
 
 
@@ -217,7 +217,7 @@ def test_pages_cost_the_same_with_many_versions_and_servers(
         *(blueprint.get_absolute_url(), reverse("servers:blueprint_edit", args=["coop"])),
     ]
     for url in urls:
-        as_alice.get(url)  # What is asked for once.
+        as_alice.get(url)  # What is queried only once.
     before = [count_queries(as_alice, url) for url in urls]
     for number in range(4):
         bring(overlay, alice, {A: f"{number}"})
@@ -363,7 +363,7 @@ def test_hostile_names_stay_names_on_every_page(
     path: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Versions from before may have names that are refused now.
+    # Older versions may have names that are refused now.
     monkeypatch.setattr(store_versions, "require_readable_paths", lambda *_paths: None)
     bring(overlay, alice, {path: "sv_lan 0\n", A: "x"})
     for page in ("file", "changes"):

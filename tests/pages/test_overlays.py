@@ -1,4 +1,4 @@
-"""Pages say of overlays before a start where they are missing, what is wrong with them, and what is in them."""
+"""Before a start, pages say where overlays are missing, what is wrong with them, and what is in them."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def report(host: Host, name: str, *findings: dict[str, str], **facts: Any) -> Ov
 
 @pytest.fixture
 def overlay(blueprint: Blueprint) -> Overlay:
-    """Return the overlay that the blueprint of the server alpha has."""
+    """Return the overlay in the blueprint of the server alpha."""
     overlay = Overlay.objects.create(
         name="pack", description="Maps for a night.", is_host_folder=True
     )

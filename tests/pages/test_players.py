@@ -1,4 +1,4 @@
-"""The page of who is on a server, and what is said to them: names and texts are anything."""
+"""The page of who is on a server, and the messages to them: names and texts may be anything."""
 
 from datetime import timedelta
 
@@ -110,7 +110,7 @@ def test_something_is_said_to_all(as_alice: Client, running: Server) -> None:
 
 
 def list_names(server: Server, *names: str) -> None:
-    """Let the server have been asked for what can be typed into its console."""
+    """Let the server have been asked what can be typed into its console."""
     Server.objects.filter(pk=server.pk).update(running_build_id="100")
     run = make_run(server)
     run.build_id = "100"

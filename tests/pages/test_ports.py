@@ -1,4 +1,4 @@
-"""Which port a server may be given, by whom, and what is offered where another program holds it."""
+"""Which port a server may have, who may give it, and what is offered if another program holds it."""
 
 import re
 
@@ -44,7 +44,7 @@ def take(host: Host, *ports: int) -> None:
 
 @pytest.fixture
 def owned_by_dana(server: Server, dana: User) -> Server:
-    """Return a server of the admin's own."""
+    """Return a server that the admin owns."""
     server.owner = dana
     server.save()
     return server

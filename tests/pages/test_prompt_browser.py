@@ -1,4 +1,4 @@
-"""The prompt in a real browser, with a real worker loop: what one types, another one sees."""
+"""The prompt in a real browser, with a real worker loop: what one person types, another one sees."""
 
 import re
 import threading
@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def list_names(server: Server) -> None:
-    """Let what can be typed into the server's console be known; one plugin's author means harm."""
+    """Make known what can be typed into the server's console; one plugin's author is malicious."""
     run = make_run(server)
-    # Of the fake host's servers it is not told from which build they run.
+    # It is not known which build the fake host's servers run.
     assert run.build_id == server.running_build_id == ""
     texts = {
         "sm_kick": "<img src=x onerror=alert(1)>",
@@ -47,7 +47,7 @@ def list_names(server: Server) -> None:
 
 
 def complete(page: Page, prompt: Locator) -> None:
-    """Type with completion: by the arrows, Tab and Escape, and not in the way of the history."""
+    """Type with completion: with the arrows, Tab and Escape, and without getting in the way of the history."""
     options = page.get_by_role("listbox", name="Commands and cvars").get_by_role("option")
     prompt.fill("say hi; kIc")
     expect(options).to_have_text(
@@ -72,7 +72,7 @@ def complete(page: Page, prompt: Locator) -> None:
     prompt.fill("kick")
     prompt.press("Tab")
     expect(prompt).to_have_value("kick ")
-    # Behind the name there is nothing to complete, and in an empty line the history is.
+    # After the name there is nothing to complete, and in an empty line there is the history.
     prompt.fill("kick say")
     expect(options).to_have_count(0)
     prompt.fill("sa")
@@ -87,7 +87,7 @@ FULL_LINES = """log => {
   const head = log.querySelector("summary");
   return (log.clientHeight - head.offsetHeight - parseFloat(fontSize)) / parseFloat(lineHeight);
 }"""
-"""How many lines a log shows at a time, below the head of its run."""
+"""How many whole lines a log shows at a time, below the head of its run."""
 
 
 @pytest.mark.parametrize("has_news", [False, True], ids=["quiet", "with news"])
@@ -118,7 +118,7 @@ def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
 
 
 def add_news(server: Server) -> None:
-    """Let a server have something to say above or beside its console: a job, a change that waits, a notice."""
+    """Give a server something to say above or beside its console: a job, a waiting change, a notice."""
     make_run(server, config="hostname Night\n")
     Job.objects.create(operation="restart", server=server, state="running", stage="Preparing")
     server.host.build_id, server.host.reported_at = "", timezone.now()
@@ -160,7 +160,7 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
 ) -> None:
     fake_host.states["alpha"] = InstanceState.RUNNING
     fake_host.answers = lambda _, command: f"answer to {command}"
-    server.port = find_free_port()  # Where no other program's game tells how many people are on.
+    server.port = find_free_port()  # Where no other program's game says how many people are on.
     server.save(update_fields=["port"])
     record_state(server, "running")
     list_names(server)
@@ -179,9 +179,9 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
         other = page.context.new_page()
         for one in (page, other):
             one.goto("/servers/alpha/")
-            # Until the stream is open, only the one who sends asks again.
+            # Until the stream is open, only the sender fetches again.
             expect(one.get_by_text("Live", exact=True)).to_be_visible()
-        # Who watches has no need to fetch anything.
+        # A watcher does not need to fetch anything.
         other.route("**/commands/latest/", lambda route: route.abort())
         prompt = page.get_by_label("Command for alpha")
         for command in ("status", "say <b>hi</b>"):
@@ -189,9 +189,9 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
             prompt.press("Enter")
             for one in (page, other):
                 expect(one.locator(".command-answer").first).to_have_text(f"answer to {command}")
-            # Who sends sees the answer, though there is no room for it below a log of any length.
+            # The sender sees the answer, though there is no room for it below a log of any length.
             expect(page.locator(".command").first).to_be_in_viewport(ratio=1)
-        # A page that was asked for before the answer came may come after it.
+        # A page that was requested before the answer came may arrive after it.
         other.evaluate(SWAP_STALE)
         expect(other.locator(".command-answer").first).to_have_text("answer to say <b>hi</b>")
         expect(prompt).to_be_focused()
@@ -216,7 +216,7 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
         expect(page.get_by_role("heading", level=1)).to_have_text("Send it to alpha?")
         page.get_by_role("button", name="Send it").click()
         expect(page.locator(".command-answer").first).to_have_text("answer to map c1m1_hotel")
-        # Without a stream, as while older lines are shown, who sends asks.
+        # Without a stream, as while older lines are shown, the sender fetches.
         page.context.route(re.compile(r"/events\?"), lambda route: route.abort())
         page.reload()
         expect(page.get_by_text("Live", exact=True)).to_be_hidden()

@@ -1,4 +1,4 @@
-"""How many servers, waiting jobs and streams one person may have, and what they are told."""
+"""How many servers, waiting jobs and streams one person may have, and what people are told about it."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ def few() -> Any:
 
 
 def own(person: User, host: Host, blueprint: Blueprint, count: int) -> list[Server]:
-    """Let a person have servers."""
+    """Give a person servers."""
     return [
         Server.objects.create(
             name=f"{person.username}-{number}", owner=person, host=host, blueprint=blueprint

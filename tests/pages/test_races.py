@@ -1,7 +1,8 @@
-"""Requests of one moment: limits hold, and no change is lost.
+"""Simultaneous requests: limits hold, and no change is lost.
 
-Where two have to meet, the first holds its transaction open until the second waits for it. SQLite lets nobody
-see what the second waits for, so there the second may come after the first; PostgreSQL always shows the race.
+Where two have to meet, the first keeps its transaction open until the second waits for it. SQLite does not
+show what the second waits for, so there the second may come after the first; PostgreSQL always shows the
+race.
 """
 
 import threading
@@ -29,7 +30,7 @@ AT_ONE_MOMENT = pytest.mark.django_db(transaction=True)
 
 
 def meet(first: Callable[[], object], second: Callable[[], object]) -> None:
-    """Do `first` in a transaction that ends once `second`, in another thread, waits for it or is through."""
+    """Do `first` in a transaction that ends once `second`, in another thread, waits for it or is done."""
     errors: list[BaseException] = []
 
     def beside() -> None:
@@ -103,7 +104,7 @@ def test_two_forms_keep_to_the_limit_of_an_owner(
 
 @AT_ONE_MOMENT
 def test_a_form_locks_the_owner_before_the_server_and_its_host(server: Server, alice: User) -> None:
-    """As requests for jobs do: two orders would deadlock."""
+    """As requests for jobs do: two different orders would deadlock."""
     page = reverse("servers:edit", args=[server.name])
     client = sign_in(alice)
     version = client.get(page).context["form"].seen_version

@@ -1,4 +1,4 @@
-"""How pages follow what runs in a browser without scripts: by themselves, or by a link if they have a form."""
+"""How pages without scripts follow running jobs: by themselves, or by a link if they have a form."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,7 +19,7 @@ BY_HAND = "without JavaScript this page does not follow it."
 
 
 def renewal(client: Client, url: str) -> str:
-    """Return how a page says that it is renewed, by what is in it."""
+    """Return how a page says that it is renewed, judging by its content."""
     page = client.get(url, follow=True).content.decode()
     assert not (META in page and BY_HAND in page)
     return "itself" if META in page else "by-hand" if BY_HAND in page else ""

@@ -1,4 +1,4 @@
-"""One button that saves a form and restarts what it is about."""
+"""One button that saves a form and restarts the servers it affects."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -40,7 +40,7 @@ def test_a_server_is_saved_and_restarted_where_it_runs(
 
 
 def said(browser: Client, page: str) -> list[str]:
-    """Return the messages that a page begins with."""
+    """Return the messages at the top of a page."""
     rest = browser.get(page).content.decode().partition('<ul class="messages"')[2]
     items = rest.partition("</ul>")[0].split("</li>")[:-1]
     return [one.rpartition(">")[2] for one in items]
@@ -117,7 +117,7 @@ def test_who_may_change_a_server_and_not_restart_it_does_neither_by_one_click(
 
 @pytest.fixture
 def running(server: Server, bob: User) -> list[Server]:
-    """Return two running servers of Alice's; of one blueprint are also a stopped one, and one of Bob's."""
+    """Return two running servers of Alice's; their blueprint also has a stopped one, and one of Bob's."""
     made = [
         Server.objects.create(
             name=name, owner=owner, host=server.host, blueprint=server.blueprint, players=3
@@ -154,7 +154,7 @@ def test_a_blueprint_restarts_those_of_its_running_servers_that_one_may_restart(
 def test_a_restart_that_is_refused_is_told_and_keeps_no_other_from_it(
     alice: User, blueprint: Blueprint, running: list[Server]
 ) -> None:
-    # The game is not there, so each would be refused; nothing is hidden, and the blueprint is saved.
+    # The game is missing, so each would be refused; nothing is hidden, and the blueprint is saved.
     Host.objects.update(reported_at="2026-01-01T00:00:00Z", build_id="")
     response = sign_in(alice).post(
         "/blueprints/coop/save-and-restart",

@@ -1,4 +1,4 @@
-"""What a page says of a search that ended before its log did, and that none outlives its client."""
+"""What a page says about a search that ended before its log did, and that none outlives its client."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ from tests.pages.test_log_pages import read, seqs
 
 
 class Clock:
-    """A time that passes by one second at each look."""
+    """A time that advances by one second at each look."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ class Clock:
 
 @pytest.fixture
 def three_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each search look at three parts of its log, of a hundred lines at most."""
+    """Let each search examine three parts of its log, of a hundred lines at most."""
     monkeypatch.setattr(searches, "monotonic", Clock())
     monkeypatch.setattr(searches, "SEARCH_SECONDS", 4.0)
     monkeypatch.setattr(log_pages, "LINES_READ", 100)
@@ -44,7 +44,7 @@ def three_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def job(server: Server) -> Job:
-    """Return a job with 1,000 lines, of which every tenth one has a “Tank”."""
+    """Return a job with 1,000 lines, of which every tenth one contains “Tank”."""
     job = Job.objects.create(operation="start", server=server)
     JobLog.objects.bulk_create(
         JobLog(job=job, seq=seq, stream="stdout", line="a Tank" if seq % 10 == 5 else "-")
@@ -54,7 +54,7 @@ def job(server: Server) -> Job:
 
 
 def found(page: str) -> str:
-    """Return what a page says of its search."""
+    """Return what a page says about its search."""
     return page.split('class="log-found"')[1].split("</div>", maxsplit=1)[0]
 
 
@@ -131,7 +131,7 @@ def test_a_console_is_searched_from_any_line_on(server: Server) -> None:
 
 
 def console_parts(server: Server, first: int) -> Iterator[Searched]:
-    """Search a console for what is in each of its lines."""
+    """Search a console for something that is in each of its lines."""
     return Console(server.pk).find_parts("LINE", first)
 
 
@@ -169,7 +169,7 @@ def test_a_search_ends_when_its_client_leaves(
                 await asyncio.sleep(0.01)
         await request.send_input({"type": "http.disconnect"})
         await request.wait(30)
-        await sync_to_async(connections.close_all)()  # Of the thread that signed in.
+        await sync_to_async(connections.close_all)()  # From the thread that signed in.
 
     asyncio.run(scenario())
     looks[0].join(30)

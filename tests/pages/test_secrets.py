@@ -1,4 +1,4 @@
-"""Passwords of servers on the pages: set, shown to who may change the server, and to nobody else."""
+"""Passwords of servers on the pages: set, shown to people who may change the server, and to nobody else."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pages of one server: the head that all have, what its job does, and what a click leads to."""
+"""The pages of one server: the head that all have, what its job does, and where a click leads."""
 
 from datetime import timedelta
 
@@ -62,7 +62,7 @@ def test_a_viewer_has_no_tab_for_what_they_may_not_read(bob: User, running: Serv
     assert "data-menu" not in page
 
 
-def test_a_restart_by_itself_begins_the_time_anew(as_alice: Client, running: Server) -> None:
+def test_an_automatic_restart_resets_the_time(as_alice: Client, running: Server) -> None:
     two_minutes_ago = timezone.now() - timedelta(minutes=2)
     Server.objects.update(console_run_started_at=two_minutes_ago.timestamp())
     assert "2 min</time>" in text(as_alice, url())
@@ -104,7 +104,7 @@ def test_restart_is_the_first_choice_only_while_something_waits_for_it(
 
 
 def note_loaded(**check: object) -> None:
-    """Have the run say what a check of plugins has found."""
+    """Let the run have the result of a check of its plugins."""
     whole = {"kind": "plugin", "expected": 41, "not_loaded": [], "more_count": 0}
     checks = [whole | {"none_because": "", "unknown": ""} | check]
     ten_minutes_ago = timezone.now() - timedelta(minutes=10)

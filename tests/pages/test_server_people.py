@@ -23,7 +23,7 @@ EVE = {"username": "eve", "password1": "a-password-of-eve", "password2": "a-pass
 
 @pytest.fixture
 def carol(db: None) -> User:
-    """Return somebody who is made a manager."""
+    """Return somebody who becomes a manager."""
     return User.objects.create_user("carol", password="carol-password")
 
 
@@ -44,7 +44,7 @@ def make_link(client: Client, role: str = "viewer", **values: str) -> Invitation
 
 
 def said(kind: EventKind) -> list[tuple[str, str]]:
-    """Return whom the record's events of a kind are about, and what it says."""
+    """Return the people in the record's events of a kind, and the events' texts."""
     return list(AccountEvent.objects.filter(kind=kind).order_by("pk").values_list("name", "detail"))
 
 

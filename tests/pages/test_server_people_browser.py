@@ -1,4 +1,4 @@
-"""A server is shared in a real browser: a link, the role in use, and its end while a page is open."""
+"""Sharing a server in a real browser: a link, the role in use, and its end while a page is open."""
 
 import os
 from pathlib import Path

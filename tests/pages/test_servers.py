@@ -496,7 +496,7 @@ def test_where_there_is_nothing_to_reset_no_reset_is_offered_or_becomes_a_job(
 ) -> None:
     if state:
         record_state(server, state)
-    # What goes on elsewhere on the host makes no files of this server.
+    # What happens elsewhere on the host makes no files for this server.
     other = Server.objects.create(
         name="other", owner=server.owner, host=server.host, blueprint=server.blueprint
     )
@@ -613,7 +613,7 @@ def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Se
     assert "Restart to apply: build</summary>" in page
     assert "from 17000000 to 17840213</dd>" in page.replace("\n", "")
     assert "restart to apply: build" in as_alice.get("/servers/").content.decode()
-    Host.objects.update(build_id="")  # What the host has is not known: then nothing is promised.
+    Host.objects.update(build_id="")  # It is not known what the host has: then nothing is promised.
     assert "estart to apply" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
 
 

@@ -1,4 +1,4 @@
-"""What a host that is not heard of runs is not known: no page says that it does."""
+"""It is unknown what a silent host runs: no page says that its servers run."""
 
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ from servers.models import ActualState, DesiredState, Host, Server
 
 @pytest.fixture
 def running(server: Server) -> Server:
-    """Return a server that ran, with players, when its host was last asked."""
+    """Return a server that was running, with players, when its host was last asked."""
     server.actual_state, server.desired_state = ActualState.RUNNING, DesiredState.RUNNING
     server.actual_state_at, server.players, server.max_players = timezone.now(), 3, 8
     server.save()

@@ -1,4 +1,4 @@
-"""Rows that were stored before a rule was made and break it: they stay, and every page says so."""
+"""Rows that break a rule made after they were stored: they stay, and every page says so."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def stored(server: Server) -> Server:
-    """A server whose arguments were stored by the version before."""
+    """A server whose arguments were stored by the previous version."""
     Server.objects.filter(pk=server.pk).update(arguments=HIDDEN_PORT, config="log on\fsv_lan 0")
     server.refresh_from_db()
     return server

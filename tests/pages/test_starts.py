@@ -1,4 +1,4 @@
-"""The starts of a server: which there were, in what two differ, and the way back to one of them."""
+"""The starts of a server: the list, how two of them differ, and the way back to one of them."""
 
 import re
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_each_start_is_listed_with_who_when_build_and_what_changed(
     assert "launch arguments, config, overlays, files of overlays, limits, port" in rows[0]
     assert f'?from={runs[0].pk}&amp;to={runs[1].pk}"' in rows[0]
     assert "–, the oldest one kept" in rows[1]
-    # What is offered to compare are the last two.
+    # The last two are offered for comparison.
     assert re.findall(r'value="(\d+)" selected', page) == [str(runs[0].pk), str(runs[1].pk)]
 
 
@@ -171,7 +171,7 @@ def test_two_servers_last_starts_are_compared_by_who_may_configure_both(
     assert "From alpha to beta" in page
     assert ">only beta</span> <ins>sv_tags bobs</ins>" in page
     assert ">only alpha</span> <del>hostname Day</del>" in page
-    # That two servers have two passwords, and their hosts' files two times, tells nothing.
+    # Two servers always have two passwords, and their hosts' files two times: that means nothing.
     parts = find_differences(runs[1], Run.objects.get(server=beta))
     assert not {RunPart.FILES, RunPart.RCON_PASSWORD, RunPart.JOIN_PASSWORD} & set(parts)
 
@@ -212,7 +212,7 @@ def test_what_is_no_longer_there_is_said_in_the_place_of_the_button(
     )
     Blueprint.objects.get().set_overlays([])
     Overlay.objects.filter(name="more").delete()
-    # Somebody's own of that name is not the folder that the host has.
+    # Somebody's own overlay of that name is not the host's folder.
     Overlay.objects.create(name="more", owner=alice)
     gaps = find_gaps(server, [first, second])
     [gap] = gaps[first.pk]

@@ -1,4 +1,4 @@
-"""An install that waits for a Steam Guard code: its page asks who may install, and hands the code over once."""
+"""An install that waits for a Steam Guard code: its page asks people who may install, and passes it on once."""
 
 import threading
 from datetime import timedelta

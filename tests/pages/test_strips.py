@@ -1,4 +1,4 @@
-"""For how long a server's pages tell what its last job did, and how a failure is dismissed."""
+"""How long a server's pages show what its last job did, and how a failure is dismissed."""
 
 import re
 from datetime import timedelta
@@ -47,7 +47,7 @@ def test_a_failure_is_told_until_it_is_dismissed_by_each(
     assert dismiss in as_alice.get(URL).content.decode()
     answer = as_alice.post(dismiss, {"next": f"{URL}history/"})
     assert (answer.status_code, answer["Location"]) == (303, f"{URL}history/")
-    # Its error is not told in another strip now.
+    # Its error is not shown in another strip now.
     assert not has_strip(as_alice)
     assert has_strip(as_bob)
     failed_job.pk, failed_job.created_at = None, timezone.now()
@@ -104,7 +104,7 @@ def test_stop_and_restart_ask_too_while_it_does_not_answer_and_people_have_not_l
     page = as_alice.get(URL).content.decode()
     assert 'id="ask-restart-alpha"' in page
     assert "The panel does not know how many people are on." in page
-    # The page of whoever clicks was opened while nobody was on.
+    # The clicker's page was opened while nobody was on.
     answer = as_alice.post(f"{URL}jobs/", {"operation": "stop", "people": "0"})
     assert (answer.status_code, Job.objects.count()) == (409, 0)
     assert "Somebody may be on" in answer.content.decode()

@@ -177,7 +177,7 @@ def test_the_list_counts_filters_and_finds_tags(as_alice: Client, fleet: dict[st
     assert shown(as_alice, "?tag=EU") == ["able", "baker"]
     assert shown(as_alice, "?tag=race") == ["able"]
     assert shown(as_alice, "?q=rac") == ["able"]
-    # With the other filters: both have to be true, and each is counted with the other.
+    # Together with the other filters: both have to hold, and each is counted with the other.
     Server.objects.filter(name="able").update(actual_state="running")
     assert counts(as_alice, "?state=running") == {"EU": 1, "race": 1}
     assert shown(as_alice, "?state=running&tag=EU") == ["able"]
@@ -310,7 +310,7 @@ def test_the_record_tells_who_changed_tags(as_alice: Client, fleet: dict[str, Se
 def test_a_nul_in_the_name_of_a_server_or_a_tag_is_no_fault_of_the_panels(
     as_alice: Client, server: Server
 ) -> None:
-    """PostgreSQL takes none, not even to look for it."""
+    """PostgreSQL accepts none, not even in a search."""
     for way in ("add", "take"):
         form = {"server": ["al\0pha", "alpha"], "tag": "night", "way": way}
         assert as_alice.post(reverse("jobs:tag_many"), form).status_code == 303

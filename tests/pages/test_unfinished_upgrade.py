@@ -1,4 +1,4 @@
-"""New code on the database of before: pages and worker say so in words, and what needs nothing new goes on."""
+"""New code on the previous database: pages and worker say so in words, and what needs nothing new works."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -26,7 +26,7 @@ def browser() -> Client:
 
 @pytest.fixture
 def older() -> Iterator[None]:
-    """Let the database lack the newest migration of jobs, and the column that a page needs."""
+    """Remove from the database the newest migration of jobs, and the column that a page needs."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM django_migrations WHERE app = 'jobs' ORDER BY name DESC")
         newest = cursor.fetchall()[0][0]

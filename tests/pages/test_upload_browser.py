@@ -1,4 +1,4 @@
-"""Uploading to an overlay in a real browser: a folder, over a killed web process and a reload."""
+"""Uploading to an overlay in a real browser: a folder, across a killed web process and a reload."""
 
 import os
 import zipfile
@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 BIG_BYTES = 16 * 1024**2
 BYTES_A_SECOND = 1.5 * 1024**2
-"""Slow enough that none of this is over before the next step, even where the machine is busy."""
+"""Slow enough that none of this is over before the next step, even on a busy machine."""
 
 
 @pytest.fixture
 def content_root(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let web server and worker have one store, and the worker the real host layer."""
+    """Give web server and worker the same store, and the worker the real host layer."""
     layer = HostLayer(tmp_path / "host", driver="process", game_source="simulator")
     monkeypatch.setattr(operations, "get_host", lambda _name: layer)
     return store
@@ -95,7 +95,7 @@ def test_what_needs_a_script_can_be_clicked_once_the_script_listens(
         route.continue_()
     expect(button).to_be_visible()
     amounts = "{received: 0, count: 1, sent: 4, total: 455}"
-    # One part is not counted: its bytes say it all.
+    # One part is not counted: its bytes say everything.
     said = page.evaluate(
         "import(document.querySelector('link[href*=amounts]').href)"
         f".then((module) => module.describePause({amounts}))"
@@ -108,7 +108,7 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     content_root: Path, pack: Path, site: WebServer, open_page: OpenPage, alice: User
 ) -> None:
     overlay = Overlay.objects.create(name="maps", owner=alice, is_shared=False)
-    # It beats no more from here on, and this machine may be slow.
+    # Its worker sends no more heartbeats, and this machine may be slow.
     Worker.objects.update(heartbeat_at=timezone.now() + timedelta(hours=1))
     page = open_page()
     page.on("dialog", lambda dialog: dialog.accept())

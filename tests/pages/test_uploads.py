@@ -76,7 +76,7 @@ def test_a_note_with_a_nul_is_stored_nowhere(as_alice: Client, overlay: Overlay)
 
 
 def finish(overlay: Overlay, alice: User) -> None:
-    """Make version 1 as a job does, and say that an upload is done."""
+    """Make version 1 as a job does, and mark the upload as done."""
     version = save_file(overlay, "left4dead2/cfg/a.cfg", b"a", opened="", by=alice, note="")
     Upload.objects.create(
         overlay=overlay, by=alice, state=UploadState.DONE, version=version, finished_at=now()

@@ -1,4 +1,4 @@
-"""Servers that run with other settings than are saved say so, until they are restarted."""
+"""Servers that run with settings other than the saved ones say so, until they are restarted."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,7 +45,7 @@ def do(operation: str, server: Server) -> None:
 
 @pytest.fixture
 def running(server: Server, fake_host: FakeHost) -> Server:
-    """Return Alice's server, which has been started with all that there can be."""
+    """Return Alice's server, started with every kind of setting."""
     server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
     server.config = "hostname Night\nsv_tags secret\n"
     server.save()
@@ -184,7 +184,7 @@ def test_a_limit_without_effect_here_does_not_wait(running: Server) -> None:
 
 
 def report_files(fingerprint: str, age: timedelta = timedelta()) -> None:
-    """Store what a worker found of the overlay, so long ago."""
+    """Store what a worker found in the overlay this long ago."""
     OverlayReport.objects.update_or_create(
         host=Host.objects.get(),
         name="pack",
@@ -226,9 +226,9 @@ def test_which_files_of_a_changed_version_are_others_is_told(
     [
         ("two", timedelta(), (Part.FILES,)),
         ("one", timedelta(), ()),
-        # It was looked at before the start, which may have had other files already.
+        # It was checked before the start, which may have had other files already.
         ("two", timedelta(hours=1), ()),
-        # It cannot be looked at.
+        # It cannot be read.
         ("", timedelta(), ()),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where forms lead once they are done: back to a page of the panel, and never elsewhere."""
+"""Where forms lead when they are done: back to a page of the panel, and never elsewhere."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def job(server: Server, alice: User) -> Job:
-    """Return a job that waits."""
+    """Return a waiting job."""
     return Job.objects.create(operation="start", server=server, requested_by=alice)
 
 

@@ -21,9 +21,9 @@ from tests.waiting import wait_until
 
 
 def make_application() -> Application:
-    """Return the project's pages and its door for uploads, with its static files as they lie in the source."""
+    """Return the project's pages and upload door, with its static files as they are in the source."""
     django.setup()
-    # What needs that can be imported only now.
+    # Everything that needs it can only be imported now.
     from jobs.live import fan_out
     from l4d2site.asgi import serve
     from l4d2site.gate.entrance import Entrance
@@ -51,7 +51,7 @@ class WebServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> None:
-        """Return once it answers."""
+        """Start it, and return once it answers."""
         self._run(
             [
                 *("--worker-class", "asgi", "--bind", f"127.0.0.1:{self.port}"),
@@ -87,7 +87,7 @@ class WebServer:
         """End it with all its processes."""
         if pid := self._pid:
             os.killpg(pid, signal.SIGKILL)
-            # All of them: one that is still dying holds the locks of its files, and the port.
+            # All of them: a dying one still holds the locks of its files, and the port.
             wait_until(lambda: not is_group_alive(pid), 20, f"processes of {pid} are still there")
         if self._process:
             self._process.wait()
@@ -95,7 +95,7 @@ class WebServer:
 
 
 def is_group_alive(group: int) -> bool:
-    """Whether a process of this group is there that has not ended with all its threads."""
+    """Whether a process of this group still has a live thread."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""A download's name, whatever is in it."""
+"""The name of a download, whatever is in it."""
 
 import pytest
 from django.http import HttpResponse

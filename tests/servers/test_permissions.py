@@ -1,4 +1,4 @@
-"""The one rule: what it says of one thing it says of rows too, and what the documents print is what it is."""
+"""The one rule: it says the same about single things and about rows, and the documents print it as it is."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +27,7 @@ SERVER_VERBS = [
 
 @pytest.fixture
 def people() -> dict[str, User]:
-    """Return one of each kind, with roles on the server `alpha` of the owner; `other` is another one's."""
+    """Return one of each kind, with roles on the owner's server `alpha`; `other` is somebody else's."""
     people = make_people()
     host = Host.local()
     blueprint = Blueprint.objects.create(name="coop", owner=people["owner"])
@@ -132,7 +132,7 @@ def test_a_superuser_who_is_no_longer_staff_has_lost_the_panel(dana: User, serve
 
 
 def test_every_operation_has_its_verb() -> None:
-    # What an upload is unpacked for is an overlay: `UNPACK_VERB` is about that.
+    # An upload is unpacked for an overlay: `UNPACK_VERB` is about that.
     assert set(permissions.HOST_OPERATION_VERBS) == set(HOST_OPERATIONS) - {Operation.UNPACK}
     assert set(permissions.SERVER_OPERATION_VERBS) == set(Operation) - set(HOST_OPERATIONS)
 
@@ -153,7 +153,7 @@ def test_only_owners_have_what_no_membership_gives() -> None:
 
 
 def table_rows() -> list[str]:
-    """Return the rule as the rows of a table in Markdown."""
+    """Return the rule as the rows of a Markdown table."""
     return [
         f"| {rule.words} | {rule.least.label if rule.least else '–'} | "
         + ", ".join(f"`{permission}`" for permission in rule.permissions)

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the machine."""
+"""What `manage.py check` says about the machine."""
 
 import sqlite3
 import tempfile
@@ -84,7 +84,7 @@ class TestWhoCanRead:
     @pytest.fixture
     def var_dir(self, tmp_path: Path, settings: LazySettings) -> Iterator[Path]:
         """Return a `VAR_DIR` that everybody can reach, with a database in it."""
-        # pytest keeps its folders to itself; and the umask of this process may be the product's.
+        # pytest keeps its folders closed; and the umask of this process may be the product's.
         above = Path(tempfile.gettempdir()).resolve()
         private = [folder for folder in (tmp_path, *tmp_path.parents) if above in folder.parents]
         var_dir = tmp_path / "var"

@@ -1,4 +1,4 @@
-"""Files of settings: what each line means, and what is said of one that cannot be meant so."""
+"""Settings files: what each line means, and what is said about a line that must be a mistake."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_the_environment_wins_over_files_and_the_first_file_over_the_next(tmp_pa
 
 @pytest.fixture
 def var_dir(tmp_path: Path) -> Path:
-    """Return a VAR_DIR of our own."""
+    """Return a VAR_DIR for the test."""
     (tmp_path / "var").mkdir()
     return tmp_path / "var"
 

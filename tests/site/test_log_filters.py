@@ -1,4 +1,4 @@
-"""What a stranger can make the process log say, and how often."""
+"""What a stranger can make the process log, and how often."""
 
 import logging
 
@@ -11,16 +11,16 @@ BAD = "evil.example"
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged, as handlers get it: a traceback would be a part of it."""
+    """Return what was logged, as handlers get it: a traceback would be part of it."""
     formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
     return [formatter.format(record) for record in caplog.records]
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the clock of the filter, in its only element."""
+    """Return the filter's clock, in a list of one element."""
     clock = [1e9]
-    # Whatever configures logging anew in this process puts another one beside it.
+    # Anything that configures logging again in this process adds another one.
     refusals = logging.getLogger("django.security.DisallowedHost")
     monkeypatch.setattr(refusals, "filters", refusals.filters[-1:])
     monkeypatch.setattr(log_filters, "monotonic", lambda: clock[0])

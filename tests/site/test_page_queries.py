@@ -1,4 +1,4 @@
-"""What every page costs in queries: few, and no more of them the more there is.
+"""What every page costs in queries: few, and no more when there is more to show.
 
 The pages are those that the URL patterns have, so a new one is among them.
 """
@@ -54,7 +54,7 @@ NOT_COUNTED = {
     ),
     "reset_request": "needs mail",
 }
-"""Pages that are left out, and why: they show nothing of which there may be more."""
+"""Pages that are left out, and why: they show nothing of which there could be more."""
 
 FILE = "?path=left4dead2/cfg/a.cfg"
 QUERIES = {
@@ -63,7 +63,7 @@ QUERIES = {
     "servers:overlay_file_rename": FILE,
     "servers:overlay_file_remove": FILE,
 }
-"""What an address needs behind its question mark."""
+"""The query string that an address needs."""
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def store_below(tmp_path: Path, settings: LazySettings) -> None:
 
 @pytest.fixture
 def grow(alice: User, bob: User, dana: User, host: Host) -> Callable[[int], None]:
-    """Return a function that makes one more of all that pages show; it is told which one."""
+    """Return a function that adds one of everything that pages show; it is told which one."""
 
     def grow(number: int) -> None:
         now = timezone.now()
@@ -148,14 +148,14 @@ def fill_server(server: Server, person: User, number: int) -> None:
 
 
 def fill_host(host: Host, number: int) -> None:
-    """Let there be one more of all that hosts have, and one more host."""
+    """Add one more of everything that hosts have, and one more host."""
     now = timezone.now()
     Host.objects.create(name=f"h{number}", reported_at=now)
     host.releases.create(build_id=f"{number}", is_current=number == 1, installed_at=now)
     Host.objects.filter(pk=host.pk).update(build_id="1", reported_at=now)
     OverlayReport.objects.create(host=host, name=f"report-{number}", files=3, looked_at=now)
     Job.objects.create(operation="check", host=host, state=JobState.FAILED, error="No network.")
-    if number == 1:  # At most one of each operation waits for a host.
+    if number == 1:  # At most one job of each operation waits for a host.
         Job.objects.create(operation="install", host=host)
     Worker.objects.create(
         host=host,
@@ -168,7 +168,7 @@ def fill_host(host: Host, number: int) -> None:
 
 
 def fill_in(route: str) -> str:
-    """Return the URL of a route for the first of all that it can be about."""
+    """Return the URL of a route for the first of everything that it can be about."""
     server = Server.objects.get(name="s1")
     for prefix, value in (
         ("/servers/<name:name>", "/servers/s1"),
@@ -186,13 +186,13 @@ def fill_in(route: str) -> str:
         ("/<uuid:pk>", "/00000000-0000-0000-0000-000000000000"),
     ):
         route = route.replace(prefix, value)
-    # What is left names what only a form can be sent to.
+    # The rest names what only a form can be sent to.
     return re.sub(r"<(int|slug|str):\w+>", "1", route)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A page, who opens it, and the queries that it cost."""
+    """A page, the person who opens it, and the queries that it cost."""
 
     url: str
     client: Client
@@ -200,7 +200,7 @@ class Visit:
 
 
 def visit_pages(owner: Client, superuser: Client) -> dict[str, Visit]:
-    """Open each page, by its name: as its owner, or else as a superuser."""
+    """Open each page, by its name: as its owner, or otherwise as a superuser."""
     newest, oldest = Server.objects.get(name="s1").runs.values_list("pk", flat=True)
     queries = {**QUERIES, "servers:starts_compare": f"?from={oldest}&to={newest}"}
     visits = {}
@@ -220,7 +220,7 @@ def visit_pages(owner: Client, superuser: Client) -> dict[str, Visit]:
 
 
 def is_small_print_of_admin(name: str) -> bool:
-    """Return whether an address is one of the admin site's that is no list: those are Django's."""
+    """Return whether an address is one of the admin site's that is not a list: those are Django's."""
     return name.startswith("admin:") and not name.endswith(("_changelist", ":index"))
 
 
@@ -231,7 +231,7 @@ def test_no_page_costs_more_queries_the_more_there_is(
         grow(number)
     owner, superuser = sign_in(alice), sign_in(dana)
     for client in (owner, superuser):
-        client.get("/servers/")  # What is asked for once.
+        client.get("/servers/")  # What is queried only once.
     visits = visit_pages(owner, superuser)
     for number in (3, 4, 5):
         grow(number)
@@ -245,7 +245,7 @@ def test_no_page_costs_more_queries_the_more_there_is(
 
 
 def find_new(before: list[str], after: list[str]) -> list[str]:
-    """Return the queries of a page that are more than they were, whatever the values in them."""
+    """Return the queries of a page that are more than before, whatever the values in them."""
     left = [shape_of(text) for text in before]
     new = []
     for text in after:
@@ -257,5 +257,5 @@ def find_new(before: list[str], after: list[str]) -> list[str]:
 
 
 def shape_of(text: str) -> str:
-    """Return a query without the numbers and texts in it."""
+    """Return a query without its numbers and texts."""
     return re.sub(r"\d+|'[^']*'", "?", text)

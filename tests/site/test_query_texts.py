@@ -1,4 +1,4 @@
-"""NUL characters in what is asked and posted: no query gets one."""
+"""NUL characters in requests and posted data: no query gets one."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `script/server` writes into `var/local.env`: chosen once, and never over what somebody set."""
+"""What `script/server` writes into `var/local.env`: chosen once, and never overriding anybody's choice."""
 
 import os
 import re
@@ -17,7 +17,7 @@ KEY = r"SECRETS_KEYS=([A-Za-z0-9_-]{43}=)"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a project's folder as far as the script needs one, without a `.env`."""
+    """Return a project's folder with what the script needs, and no `.env`."""
     folder = tmp_path / "project"
     (folder / "script").mkdir(parents=True)
     shutil.copy(PROJECT_DIR / "script/environment", folder / "script/environment")
@@ -90,7 +90,7 @@ def test_one_that_is_set_elsewhere_is_not_doubled(project: Path) -> None:
 
 
 def test_a_worker_by_itself_makes_no_key(project: Path) -> None:
-    """On another machine it would be another one than the panel's."""
+    """On another machine it would differ from the panel's."""
     assert "choose_secrets_key" not in (PROJECT_DIR / "script/worker").read_text()
     assert "choose_secrets_key" in (PROJECT_DIR / "script/server").read_text()
 

@@ -12,7 +12,7 @@ from tests.ports import find_free_port
 
 
 def load(*options: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py check` with the environment changed; None takes a variable away."""
+    """Run `manage.py check` with the environment changed; None removes a variable."""
     environment = {
         "PATH": os.environ["PATH"],
         "VAR_DIR": "/nonexistent/saferoom",

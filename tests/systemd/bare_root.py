@@ -1,4 +1,4 @@
-"""A bare machine: Debian with a systemd, and nothing of Saferoom. What is written on it outlasts its boots."""
+"""A bare machine: Debian with systemd, and nothing of Saferoom. What is written to it survives its boots."""
 
 import base64
 import csv
@@ -18,7 +18,7 @@ _HIDDEN = ("/root", "/home", "/tmp")
 
 
 class Disk:
-    """What lasts of a bare machine, as a context manager: in memory, as not all file systems take overlays."""
+    """What persists of a bare machine; a context manager. In memory: not all file systems take overlays."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Disk:
 
 
 class BareRoot(Sandbox):
-    """One boot of a bare machine. Paths of `reachable` are there too, beside this machine's own.
+    """One boot of a bare machine. The paths in `reachable` exist there too, besides this machine's own.
 
     A process with its own /proc, as in system units, does not see the boot ID of this boot.
     """
@@ -51,15 +51,15 @@ class BareRoot(Sandbox):
         self._reachable = [str(REPOSITORY), *map(str, reachable)]
 
     def install(self, *arguments: str, timeout: float = 300) -> str:
-        """Run deploy/install, which has to succeed, and return what it said."""
+        """Run deploy/install, which must succeed, and return its output."""
         return self.root_succeed(f"{REPOSITORY}/deploy/install", *arguments, timeout=timeout)
 
     def command(self, *argv: str) -> list[str]:
-        """Return what runs a command inside, as root, from outside."""
+        """Return the command that runs a command inside, as root, from outside."""
         return self._inside(argv, "root", {})
 
     def root_succeed(self, *argv: str, timeout: float = 180) -> str:
-        """Run a command as root that has to succeed, and return what it said."""
+        """Run a command as root that must succeed, and return its output."""
         done = self.run(*argv, user="root", timeout=timeout)
         assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -73,7 +73,7 @@ class BareRoot(Sandbox):
 
 
 def find_python() -> str:
-    """Return a Python that all may use, of the version of the tests', whose packages it gets."""
+    """Return a Python that everybody may use, of the version of the tests', whose packages it gets."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for path in (f"/usr/bin/{name}", f"/usr/local/bin/{name}", f"{sys.base_prefix}/bin/{name}"):
         is_hidden = any(Path(path).resolve().is_relative_to(hidden) for hidden in _HIDDEN)

@@ -1,8 +1,8 @@
-"""A program: kim brings an archive to a new overlay of an installed panel, and reads a file of it back.
+"""A program: kim uploads an archive to a new overlay of an installed panel, and reads a file of it back.
 
     python -m tests.systemd.bringing_program PASSWORD
 
-It runs on the installed machine, and needs the standard library alone. It prints what the file holds.
+It runs on the installed machine, and needs only the standard library. It prints the content of the file.
 """
 
 import base64
@@ -18,13 +18,13 @@ from tests.waiting import wait_until
 CFG = b"sv_consistency 0\n"
 PATH = "left4dead2/cfg/mine.cfg"
 PAD_BYTES = 3 * 1024**2
-"""More than nginx takes of a body elsewhere."""
+"""More than nginx accepts as a body elsewhere."""
 CUT = 1024**2
 VERSION_SECONDS = 60
 
 
 def make_archive() -> bytes:
-    """Return a ZIP of a config and of something large."""
+    """Return a ZIP with a config and something large."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(PATH, CFG)
@@ -47,14 +47,14 @@ def send(browser: Browser, upload: dict[str, str], archive: bytes) -> None:
 
 
 def require(body: bytes, status: int, wanted: int) -> bytes:
-    """Return an answer's body; end the program if it is another answer."""
+    """Return an answer's body; end the program if it is a different answer."""
     if status != wanted:
         raise SystemExit(f"answered {status} in place of {wanted}: {body.decode()}")
     return body
 
 
 def main() -> None:
-    """Bring it, wait for the version, read it back."""
+    """Upload it, wait for the version, read it back."""
     browser = Browser()
     browser.sign_in("kim", sys.argv[1])
     page = browser.post("/overlays/new/", name="brought", description="")

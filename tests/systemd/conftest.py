@@ -40,7 +40,7 @@ class Machine:
         }
 
     def cli(self, *arguments: str) -> str:
-        """Run a verb that has to succeed and return its output."""
+        """Run a verb that must succeed and return its output."""
         return self.sandbox.succeed(
             sys.executable, "-m", "hostops", *arguments, env=self.environment
         )
@@ -81,7 +81,7 @@ class Machine:
     def in_the_box(self, program: str, name: str = "alpha") -> str:
         """Run a shell program as the game would, in its box, and return its output.
 
-        It takes the game's place in a release of its own, so this is for a server that does not run.
+        It replaces the game in a release of its own, so this is for a server that does not run.
         """
         output = self.root / "instances" / name / "upper" / "seen"
         game = next((self.root / "releases").iterdir()) / "srcds_linux"
@@ -104,7 +104,7 @@ class Machine:
             output.unlink(missing_ok=True)
 
     def clean_up(self) -> None:
-        """Remove every server, also one that a test left in disorder."""
+        """Remove every server, including those that a test left in disorder."""
         write_control(self.root)
         for folder in sorted((self.root / "instances").glob("[a-z]*")):
             self.cli("delete", folder.name)
@@ -117,7 +117,7 @@ def unit_of(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return what lasts of the session's sandbox."""
+    """Return what persists of the session's sandbox."""
     return make_state_dir(tmp_path_factory.mktemp("sandbox"))
 
 
@@ -131,7 +131,7 @@ def sandbox(state_dir: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def machine(sandbox: Sandbox, state_dir: Path) -> Iterator[Machine]:
-    """Return the machine, whose servers are units of the account's own manager. It has none yet."""
+    """Return the machine, whose servers are units of the account's own manager. There are none yet."""
     machine = Machine(sandbox, state_dir)
     yield machine
     machine.clean_up()
@@ -139,6 +139,6 @@ def machine(sandbox: Sandbox, state_dir: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def alpha(machine: Machine) -> Machine:
-    """Return the machine with a server called alpha, which is initialized."""
+    """Return the machine with an initialized server called alpha."""
     machine.cli("initialize", "alpha", "--port", "27015")
     return machine

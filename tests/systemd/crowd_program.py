@@ -1,11 +1,11 @@
-"""A program: a crowd that goes on while a panel is upgraded, and tells what became of it.
+"""A program: a crowd that carries on while a panel is upgraded, and reports what happened to it.
 
     python -m tests.systemd.crowd_program PASSWORD
 
-It runs on the installed machine, and needs the standard library alone. It asks for pages over and over,
-talks to the game `alpha` at its console, asks it for its status as lists of servers do, and follows its
-console in the panel, as kim with an open page does. It makes the file WATCHING when it begins, ends when
-there is a file ENOUGH, and prints one JSON object.
+It runs on the installed machine, and needs only the standard library. It requests pages over and over, types
+into the console of the game `alpha`, queries its status as server lists do, and follows its console in the
+panel, as kim with an open page does. It creates the file WATCHING when it begins, ends when there is a file
+ENOUGH, and prints one JSON object.
 """
 
 import json
@@ -24,13 +24,13 @@ PORT = 27_015
 QUERY = b"\xff\xff\xff\xffTSource Engine Query\0"
 TALK_SECONDS = 0.05
 QUERY_SECONDS = 1.0
-"""More often the game would not answer: it counts what one address asks."""
+"""If asked more often the game would not answer: it counts what one address asks."""
 LAST_LINES_SECONDS = 30
-"""How long what was said last may take to be seen: a worker that is new copies it."""
+"""How long the last lines may take to be seen: a new worker has to copy them."""
 
 
 class Crowd:
-    """All that goes on, and what is known of it."""
+    """Everything that goes on, and what is known about it."""
 
     def __init__(self, password: str) -> None:
         self._browser = Browser()
@@ -54,7 +54,7 @@ class Crowd:
                 time.sleep(TALK_SECONDS)
 
     def query(self) -> None:
-        """Ask the game who it is and how many play; note the longest time without an answer."""
+        """Ask the game who it is and how many play; record the longest time without an answer."""
         answered_at = time.monotonic()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
             asker.settimeout(0.5)
@@ -76,7 +76,7 @@ class Crowd:
                 time.sleep(QUERY_SECONDS)
 
     def follow(self) -> None:
-        """Follow the console as EventSource does: it comes back, and says which event it had last."""
+        """Follow the console as EventSource does: it reconnects, and sends the id of its last event."""
         after = "0"
         while not self._is_over.is_set():
             try:
@@ -99,7 +99,7 @@ class Crowd:
         return bool(self.seen) and self.seen[-1] == self.said - 1
 
     def end(self) -> None:
-        """Wait until what was said last was seen, for a while."""
+        """Wait a while until the last lines have been seen."""
         until = time.monotonic() + LAST_LINES_SECONDS
         while not self.has_seen_all() and time.monotonic() < until:
             time.sleep(0.1)
@@ -107,7 +107,7 @@ class Crowd:
 
 
 def ask_for_pages() -> tuple[dict[str, int], float]:
-    """Ask for pages until it is enough; return how often what was answered, and the longest wait in seconds."""
+    """Request pages until told to stop; return how often each answer came, and the longest wait in seconds."""
     answers: dict[str, int] = {}
     longest = 0.0
     while not ENOUGH.exists():
@@ -130,7 +130,7 @@ def ask_for_pages() -> tuple[dict[str, int], float]:
 
 
 def main() -> None:
-    """Go on until it is enough; print what became of it."""
+    """Carry on until told to stop; print what happened."""
     crowd = Crowd(sys.argv[1])
     for work in (crowd.talk, crowd.query, crowd.follow):
         threading.Thread(target=work, daemon=True).start()

@@ -16,7 +16,7 @@ VAR_DIR=/srv/saferoom/var
 GAME_SOURCE=simulator
 """
 HURRY = "[Service]\nRestartSec=50ms\n"
-"""A drop-in: nobody here has to be spared what is started again at once."""
+"""A drop-in: there is no reason to wait before a restart here."""
 
 _PLACES = {
     DEPLOY / "user" / WORKER: f"/etc/systemd/user/{WORKER}",
@@ -31,7 +31,7 @@ _PLACES = {
 
 
 def make_deployed_state_dir(path: Path) -> Path:
-    """Make what lasts of a machine that is to be set up: also the folder of the panel's database."""
+    """Make what persists of a machine that will be set up, including the folder of the panel's database."""
     state_dir = make_state_dir(path)
     (state_dir / "var").mkdir()
     os.chown(state_dir / "var", UID, UID)
@@ -39,7 +39,7 @@ def make_deployed_state_dir(path: Path) -> Path:
 
 
 def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
-    """Put everything in its place, which a boot has taken away, and bring the database up to date."""
+    """Put everything in its place, which a boot has cleared, and bring the database up to date."""
     steps = [f"install -D -m 644 {source} {target}" for source, target in _PLACES.items()]
     for unit in (WORKER, "saferoom-game@.service"):
         folder = f"/etc/systemd/user/{unit}.d"

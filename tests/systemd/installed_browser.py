@@ -1,4 +1,4 @@
-"""A browser on an installed machine, by the standard library alone."""
+"""A browser on an installed machine, with only the standard library."""
 
 import http.client
 import http.cookies
@@ -19,11 +19,11 @@ class Browser:
 
     @property
     def token(self) -> str:
-        """What has to come along with each form."""
+        """The token that must be sent with each form."""
         return self._cookies["csrftoken"].value
 
     def ask(self, method: str, path: str, **fields: str) -> http.client.HTTPResponse:
-        """Return the answer, whose body is not read yet."""
+        """Return the answer, whose body has not been read yet."""
         if not fields:
             return self.send(method, path)
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -32,7 +32,7 @@ class Browser:
     def send(
         self, method: str, path: str, body: bytes | None = None, more: Mapping[str, str] = {}
     ) -> http.client.HTTPResponse:
-        """Return the answer to these bytes, whose body is not read yet."""
+        """Send raw bytes; return the answer, whose body has not been read yet."""
         connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=self._tls)
         origin = f"https://{HOST}"
         headers = {"Host": HOST, "Referer": f"{origin}{path}", "Origin": origin, **more}
@@ -45,12 +45,12 @@ class Browser:
         return answer
 
     def sign_in(self, name: str, password: str) -> None:
-        """Sign in by the form."""
+        """Sign in through the form."""
         self.ask("GET", "/accounts/login/").read()
         self.post("/accounts/login/", username=name, password=password)
 
     def post(self, path: str, **fields: str) -> str:
-        """Send a form that has to be taken; return where it leads."""
+        """Send a form that must be accepted; return where it leads."""
         answer = self.ask("POST", path, csrfmiddlewaretoken=self.token, **fields)
         body = answer.read().decode()
         if answer.status not in (http.client.FOUND, http.client.SEE_OTHER):

@@ -1,7 +1,8 @@
 """The life of two servers under the deployed worker, inside of the machine: `-m tests.systemd.life PHASE`.
 
-It asks for everything as the panel does, by jobs, and kills the worker in the middle of each. `test_life.py`
-boots the machine, runs a phase for each boot, and looks from outside. What is not as it should be is raised.
+It requests everything as the panel does, through jobs, and kills the worker in the middle of each.
+`test_life.py` boots the machine, runs a phase for each boot, and checks from outside. Anything that is not as
+it should be raises an error.
 """
 
 import os
@@ -75,7 +76,7 @@ def do(operation: str, name: str | None = None) -> None:
 
 
 def do_in_spite_of_a_kill(operation: str, name: str | None = None, build_id: str = "") -> None:
-    """Kill the worker in the middle of an operation: what is told of it is true, and a retry carries it out."""
+    """Kill the worker in the middle of an operation: what is reported is true, and a retry completes it."""
     job = ask_for(operation, name, build_id)
     wait_until(lambda: reread(job).state != JobState.QUEUED, SECONDS, f"{job} waits")
     before = worker_pid()
@@ -157,13 +158,13 @@ def drain() -> None:
 
 
 def crash() -> None:
-    """Crash once, which systemd mends; and then at every start, until it gives up."""
+    """Crash once, which systemd repairs; and then at every start, until it gives up."""
     write_control(ROOT)
     pid = told("alpha").pid
     send("sim_crash")
     wait_until(lambda: told("alpha").pid not in (pid, None), 10, "it is not restarted")
     wait_until(Crash.objects.exists, 10, "the crash is not recorded")
-    # Restarted at once, it was never seen down: what is known of it comes from what systemd left behind.
+    # It was restarted at once, so nobody saw it down: what is known comes from what systemd left behind.
     assert Crash.objects.get().exit_signal == "SIGSEGV"
     wait_until(lambda: row("alpha").restarts == 1, 10, "the restart is not counted")
 
@@ -182,7 +183,7 @@ def send(command: str) -> None:
 
 
 def come_back() -> None:
-    """After a boot: what should run is started by the worker's watcher, and nothing else is."""
+    """After a boot: the worker's watcher starts what should run, and nothing else."""
     assert row("alpha").desired_state == DesiredState.RUNNING
     last_before = Job.objects.aggregate(last=Max("pk"))["last"]
     systemctl("start", WORKER)

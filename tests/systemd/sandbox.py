@@ -1,7 +1,7 @@
 """A machine with a real systemd, in namespaces of its own, thrown away afterwards.
 
 It sees this machine's files copy-on-write, has its own processes, network, mounts and control groups, and a
-user `saferoom` whose manager lingers. Needs root. What is to outlive a boot lies in /srv/saferoom.
+user `saferoom` whose manager lingers. Needs root. What must survive a boot is in /srv/saferoom.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ STATE_DIR = Path("/srv/saferoom")
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEMD_PATH = Path("/lib/systemd/systemd")
 LONG_BEFORE_A_RESTART = ("RestartSec=600", "RestartSteps=0")
-"""Settings with which what has crashed stays down for as long as a test takes."""
+"""Settings that keep a crashed server down for as long as a test takes."""
 _BOOT_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -89,7 +89,7 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside to its end, as `saferoom` with its manager at hand, or as `root`."""
+        """Run a command inside to its end, as `saferoom` with access to its manager, or as `root`."""
         return subprocess.run(
             self._inside(argv, user, env or {}),
             capture_output=True,
@@ -99,13 +99,13 @@ class Sandbox:
         )
 
     def succeed(self, *argv: str, user: str = USER, env: Mapping[str, str] | None = None) -> str:
-        """Run a command that has to succeed, and return its output."""
+        """Run a command that must succeed, and return its output."""
         done = self.run(*argv, user=user, env=env)
         assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def set_for_servers(self, *settings: str) -> None:
-        """Set this in the `[Service]` of every server's unit from now on, and nothing else."""
+        """Set this in the `[Service]` section of every server's unit from now on, and nothing else."""
         folder = f"{STATE_DIR}/home/.config/systemd/user/saferoom-game@.service.d"
         self.succeed("rm", "-rf", folder)
         if settings:
@@ -139,8 +139,9 @@ class Sandbox:
         self._make_groups()
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--uts", "--ipc"]
         command += ["--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL"]
-        if self._boot_id:  # Another boot, and one that was just now.
-            # By whole seconds only: at the turn of one, or what was done just before would be of this boot.
+        if self._boot_id:  # Another boot, and a recent one.
+            # Only by whole seconds: just before the next one, something done a moment ago would belong to
+            # this boot.
             wait_until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) % 1 < 0.05, 2, "a second")
             up_seconds = int(time.clock_gettime(time.CLOCK_BOOTTIME))
             command += ["--time", "--boottime", str(-up_seconds)]
@@ -150,7 +151,7 @@ class Sandbox:
         log_path = self._work_dir.with_suffix(".log")
         try:
             with log_path.open("wb") as log:
-                # In its control groups before it makes the namespace that hides all others.
+                # It joins its control groups before it makes the namespace that hides all others.
                 self._leader = subprocess.Popen(
                     ["/bin/sh", "-c", self._join_groups(), "sh", *command],
                     stdin=subprocess.DEVNULL,
@@ -166,7 +167,7 @@ class Sandbox:
         wait_until(self._is_up, _BOOT_SECONDS, f"systemd is not up: {said}")
 
     def _boot_arguments(self) -> list[str]:
-        """Return what boot.sh is told of what lasts."""
+        """Return boot.sh's arguments about what persists."""
         return [str(self._state_dir), str(UID)]
 
     def _join_groups(self) -> str:
@@ -186,7 +187,7 @@ class Sandbox:
         for group in groups:
             group.mkdir()
             self._groups.append(group)
-            for name in ("cpuset.cpus", "cpuset.mems"):  # Without these it takes no process.
+            for name in ("cpuset.cpus", "cpuset.mems"):  # Without these it accepts no process.
                 if (group / name).exists():
                     (group / name).write_text((group.parent / name).read_text())
 
@@ -240,7 +241,7 @@ def _cgroup2() -> Path | None:
 
 
 def _remove_group(group: Path) -> bool:
-    """Remove a control group with those below it; False while a process is in one."""
+    """Remove a control group with those below it; False while it contains a process."""
     for folder, _, _ in os.walk(group, topdown=False):
         try:
             Path(folder).rmdir()

@@ -1,4 +1,4 @@
-"""What a game may do is what it needs: its box is tried from the inside."""
+"""A game may do what it needs and nothing else: its box is tried from the inside."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.systemd.conftest import ROOT, Machine, unit_of
 from tests.systemd.sandbox import REPOSITORY
 
 pytestmark = pytest.mark.systemd
-# 0.1 of it is for the namespaces of processes and of shared memory, which the box is made of.
+# 0.1 of it is for the namespaces of processes and of shared memory, which the box consists of.
 MOST_EXPOSURE = 2.6
 
 
@@ -40,7 +40,7 @@ def test_it_cannot_write_outside(alpha: Machine) -> None:
         f"mv {mine}/console {mine}/elsewhere && echo WRITTEN; echo x > here && echo DONE"
     )
     if REPOSITORY.is_relative_to("/tmp") or REPOSITORY.is_relative_to("/var/tmp"):
-        # Its /tmp is its own: what it writes there is nowhere else.
+        # Its /tmp is its own: what it writes there appears nowhere else.
         seen = seen.replace(f"WRITTEN {REPOSITORY}/evil\n", "")
     assert "WRITTEN" not in seen
     assert "DONE" in seen

@@ -1,4 +1,4 @@
-"""The files in deploy/ are what docs/deploy.md says: real systemd takes them, and the worker lives by them."""
+"""The files in deploy/ are what docs/deploy.md says: a real systemd accepts them, and a worker runs."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_the_game_unit_in_deploy_is_the_one_that_would_be_written() -> None:
     ],
 )
 def test_a_unit_is_exposed_no_more_than_its_work_asks_for(unit: str, most: float) -> None:
-    """Of 10, as `systemd-analyze security` counts; docs/security.md has the figures, and what is left open."""
+    """Of 10, as `systemd-analyze security` counts; docs/security.md has the figures, and what remains open."""
     threshold = f"--threshold={round(most * 10)}"
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", threshold]
     done = subprocess.run([*command, str(DEPLOY / unit)], capture_output=True, text=True)
@@ -82,14 +82,14 @@ def test_systemd_finds_nothing_wrong_with_the_units(deployed: Machine) -> None:
             f"/usr/local/lib/{command}.d/saferoom.conf",
             user="root",
         )
-    # The folder of the database is the web account's in the long run; here the worker made it.
+    # In the end the web account owns the database's folder; here the worker made it.
     deployed.sandbox.succeed("chown", "-R", f"{UID}:{UID}", "/srv/saferoom/var", user="root")
 
 
 @pytest.mark.systemd
 def test_only_the_proxy_and_root_get_to_the_web_process(deployed: Machine) -> None:
     sandbox = deployed.sandbox
-    # The Python of the tests may lie in a home folder, and VAR_DIR belongs to the worker here.
+    # The tests' Python may be in a home folder, and VAR_DIR belongs to the worker here.
     folder = "/etc/systemd/system/saferoom-web.service.d"
     text = "[Service]\\nProtectHome=no\\nEnvironment=STATIC_ROOT=/tmp/static\\n"
     make = f"mkdir -p {folder} && printf '{text}' >{folder}/home.conf && systemctl daemon-reload"
@@ -106,7 +106,7 @@ def test_only_the_proxy_and_root_get_to_the_web_process(deployed: Machine) -> No
     refused = sandbox.run(*ask)
     assert "PermissionError" in refused.stderr
     try:
-        # systemd starts the web process for the first who comes, and hands it the socket.
+        # systemd starts the web process for the first visitor, and hands it the socket.
         as_proxy = ("setpriv", "--reuid=nobody", "--regid=www-data", "--clear-groups")
         wait_until(
             lambda: sandbox.run(*as_proxy, *ask, user="root").stdout.startswith("(200, "),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.systemd
 UNIT = "saferoom-boxed"
 LAUNCHER = REPOSITORY / "tests/hostops/box/small_launcher.py"
 
-# It leaves a process behind that no longer has to do with it, and ends as it is told.
+# It leaves a process behind that is no longer connected with it, and ends as it is told.
 GAME = """#!/bin/sh
 setsid sh -c ': left-behind; exec >/dev/null 2>&1 </dev/null; while :; do sleep 1; done' &
 echo up
@@ -25,7 +25,7 @@ while read line; do echo "read: $line"; case $line in exit*) exit ${line#exit };
 
 @pytest.fixture
 def instance(state_dir: Path) -> Path:
-    """Return an instance of a copied tree, below /srv/saferoom of the sandbox."""
+    """Return an instance with a copied tree, below /srv/saferoom of the sandbox."""
     instance = state_dir / "boxed/instances/alpha"
     for folder in ("tree", "home", "console"):
         (instance / folder).mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def left_behind(sandbox: Sandbox) -> str:
 
 
 def status_of(sandbox: Sandbox, pid: str) -> dict[str, str]:
-    """Return what the kernel says of a process of the sandbox."""
+    """Return the kernel's status of a process in the sandbox."""
     said = sandbox.succeed("cat", f"/proc/{pid}/status", user="root")
     return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
 

@@ -1,6 +1,6 @@
-"""The installer itself on bare machines: a running server by one command, and it outlasts all that may come.
+"""The installer itself on bare machines: a running server by one command, which survives everything.
 
-A machine here is Debian with a real systemd, nginx and PostgreSQL, on which there is nothing of Saferoom.
+A machine here is Debian with a real systemd, nginx and PostgreSQL, with nothing of Saferoom on it.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ PASSWORD = "of-the-game-itself"
 KIMS_PASSWORD = "of-a-person-who-watches"
 HOST = "srv/saferoom/host"
 
-# As a person does it by the pages; the jobs are carried out by the worker that was installed.
+# As a person would, through the pages; the installed worker carries out the jobs.
 MAKE_SERVER = f"""
 from django.contrib.auth.models import User
 from servers.secrets.encryption import ServerSecret
@@ -79,7 +79,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the code of a later version, which has one migration more."""
+    """Return the code of a later version, which has one more migration."""
     code = tmp_path_factory.mktemp("later") / "saferoom"
     for part in releases.PARTS:
         source = REPOSITORY / part
@@ -95,7 +95,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flags(wheels: Path) -> list[str]:
-    """Return what a machine without network has to be told."""
+    """Return the flags that a machine without network needs."""
     return [
         *("--wheels", str(wheels), "--python", find_python(), "--no-packages"),
         *("--name", NAME, "--game", "simulator"),
@@ -103,7 +103,7 @@ def flags(wheels: Path) -> list[str]:
 
 
 def status(root: BareRoot) -> dict[str, object]:
-    """Return what the host says of the server; an empty one while there is none."""
+    """Return the host's status of the server; an empty one while there is none."""
     document: dict[str, dict[str, object]] = json.loads(
         root.root_succeed("l4d2ctl", "status", "--json")
     )
@@ -123,7 +123,7 @@ def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
 
 @contextlib.contextmanager
 def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
-    """Have a crowd about all the while, and fill the dictionary with what became of it (`crowd_program`)."""
+    """Have a crowd around all the while, and fill the dictionary with what happened to it (`crowd_program`)."""
     told: dict[str, Any] = {}
     command = root.command(*program("crowd_program"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as crowd:
@@ -153,7 +153,7 @@ def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
 
 
 def program(name: str) -> list[str]:
-    """Return what runs a program of this folder on the installed machine, as a visitor of the panel."""
+    """Return a function that runs a program of this folder on the installed machine, as a visitor would."""
     return ["env", "-C", str(REPOSITORY), "python3", "-m", f"tests.systemd.{name}", KIMS_PASSWORD]
 
 
@@ -163,7 +163,7 @@ def link(disk: Disk) -> str:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Disk]:
-    """Return the disk of a machine that was bare, was installed, and runs a server; it was shut down."""
+    """Return the disk of a machine that was bare, was installed, runs a server, and was shut down."""
     with Disk(tmp_path_factory.mktemp("first") / "disk") as disk:
         with BareRoot(disk, wheels) as root:
             planned = root.install("--dry-run", *flags(wheels))
@@ -181,7 +181,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Di
 
 
 def make_server(root: BareRoot, disk: Disk) -> None:
-    """Have the game installed and a server started, which is waited for."""
+    """Have the game installed and a server started, and wait for it."""
     write_control(disk.folder / HOST)  # The simulated game takes no time.
     (disk.folder / HOST / "simulator.json").chmod(0o644)
     root.root_succeed("saferoom", "shell", "-c", MAKE_SERVER)
@@ -189,7 +189,7 @@ def make_server(root: BareRoot, disk: Disk) -> None:
 
 
 def lend_packages(first: Disk, disk: Disk) -> None:
-    """Put the packages that one machine installed onto another: how long that takes is known."""
+    """Put the packages that one machine installed onto another: the time that takes is known already."""
     folder = "upper/opt/saferoom/environments"
     shutil.copytree(first.folder / folder, disk.folder / folder, symlinks=True)
 
@@ -224,7 +224,7 @@ def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
 
 
 def give_commands_of_the_page(root: BareRoot) -> None:
-    """Give the commands of docs/deploy.md that nothing else here gives, as they stand there; a game runs on."""
+    """Give the commands of docs/deploy.md that nothing else here gives, verbatim; a game keeps running."""
     page = (REPOSITORY / "docs/deploy.md").read_text()
     game = status(root)["pid"]
     for command in (
@@ -241,7 +241,7 @@ def give_commands_of_the_page(root: BareRoot) -> None:
 
 
 def make_files(root: BareRoot, disk: Disk) -> None:
-    """Have a file that the game wrote, and an overlay that somebody laid down by hand."""
+    """Have a file that the game wrote, and an overlay that somebody put there by hand."""
     (disk.folder / HOST / "instances/alpha/upper/mine.txt").write_text("by the game")
     (disk.folder / HOST / "overlays/maps").mkdir(parents=True)
     (disk.folder / HOST / "overlays/maps/one.vpk").write_text("by hand")
@@ -270,7 +270,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
             # As the timer does.
             root.root_succeed("systemctl", "start", "saferoom-backup.service")
             assert len(list((disk.folder / "srv/saferoom/backups").iterdir())) == 1
-            # By the socket, which lets accounts in by their names, the games' account does not get in.
+            # Through the socket, which lets accounts in by their names, the games' account does not get in.
             query = ("runuser", "-u", "saferoom", "--", "psql", "-c", "SELECT 1")
             for role in ("saferoom", "saferoom_panel"):
                 done = root.run(*query, "-U", role, "saferoom_panel", user="root")
@@ -299,7 +299,7 @@ def require_limits(root: BareRoot, wheels: Path) -> None:
 
 
 def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
-    """Upgrade over a migration while pages are asked for, and switch back; the database stays as it is then."""
+    """Upgrade across a migration while pages are requested, and switch back; the database stays new."""
     old = link(disk)
     pids = [status(root)["pid"]]
     with watched(root) as crowd:
@@ -314,12 +314,12 @@ def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
         "POST /accounts/login/ 403",  # without a token
         "GET /livez 200",
     }
-    # Who followed the console was cut off and came back: each line was seen, in order, and once.
+    # The follower of the console was cut off and came back: each line was seen, in order, and once.
     assert crowd["follows"] > 1
     assert crowd["seen"] == list(range(crowd["said"]))
     assert crowd["said"] > 20
     assert crowd["game_answers"] > 3
-    # Nobody who plays is thrown out.
+    # No player is thrown out.
     assert max(crowd["players"]) == 2
     assert set(crowd["players"][crowd["players"].index(2) :]) == {2}
     assert "jobs_later" in tables(root)
@@ -332,7 +332,7 @@ def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
     assert link(disk) == new
     pids.append(status(root)["pid"])
     assert len(set(pids)) == 1
-    # By the code of today, from the plan and the game of before.
+    # By today's code, from the plan and the game of before.
     root.root_succeed("l4d2ctl", "restart", "alpha")
     wait_until_it_runs(root)
 

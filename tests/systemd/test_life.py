@@ -1,4 +1,4 @@
-"""From the first install to when nothing is left: two servers, a worker killed again and again, two reboots."""
+"""From the first install until nothing is left: two servers, a worker killed again and again, two reboots."""
 
 import subprocess
 from pathlib import Path

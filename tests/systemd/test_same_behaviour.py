@@ -1,4 +1,4 @@
-"""What holds for servers as processes holds for servers as units: the same tests, run on a real systemd."""
+"""What holds for servers as processes also holds for servers as units: the same tests, on a real systemd."""
 
 import sys
 
@@ -16,13 +16,13 @@ pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
         # The command line is killed at one of its steps after another.
         [f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")],
         ["tests/hostops/test_cancels.py::test_verbs_of_a_server"],
-        # Above all that what outlives a game ends with its control group.
+        # Above all, whatever outlives a game ends with its control group.
         ["tests/hostops/test_floods.py"],
     ],
     ids=["verbs", "killed", "cancelled", "floods"],
 )
 def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]) -> None:
-    # What has crashed stays down until the test has seen it, however long that takes.
+    # A crashed server stays down until the test has seen it, however long that takes.
     sandbox.set_for_servers(*LONG_BEFORE_A_RESTART)
     done = sandbox.run(
         sys.executable,

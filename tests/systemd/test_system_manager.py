@@ -1,4 +1,4 @@
-"""The hardened way: servers are units of the system's manager, by leave of a polkit rule; limits act."""
+"""The hardened way: servers are units of the system's manager, permitted by a polkit rule; limits apply."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
 
 @pytest.fixture
 def alpha(set_up: Machine) -> Iterator[Machine]:
-    """Return the machine with a server called alpha, which is initialized."""
+    """Return the machine with an initialized server called alpha."""
     set_up.cli("initialize", "alpha", "--port", "27015")
     yield set_up
     set_up.clean_up()
@@ -109,7 +109,7 @@ def test_a_server_of_the_release_before_stays_up_and_is_restarted_by_todays_laun
 
 
 def write_template(machine: Machine, text: str) -> None:
-    """Put another template unit in the place of that which is there."""
+    """Replace the existing template unit."""
     script = 'printf %s "$1" > "$2" && systemctl daemon-reload'
     machine.sandbox.succeed("sh", "-c", script, "sh", text, TEMPLATE_PATH, user="root")
 
@@ -119,7 +119,7 @@ def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:
     status = alpha.status()
     assert isinstance(status["memory_bytes"], int)
     assert status["memory_bytes"] > 1_000_000
-    # Where v1's cpu and cpuacct are mounted apart, systemd 252 counts no CPU time.
+    # Where v1's cpu and cpuacct are mounted separately, systemd 252 counts no CPU time.
     if not any(Path("/sys/fs/cgroup", name).is_dir() for name in ("cpu", "cpuacct")):
         assert isinstance(status["cpu_seconds"], float)
 
@@ -142,7 +142,7 @@ def test_a_server_that_takes_too_much_memory_is_ended(alpha: Machine) -> None:
     assert status["state"] == InstanceState.CRASHED
     crashed_runs = status["crashed_runs"]
     assert isinstance(crashed_runs, list)
-    assert crashed_runs[-1]["exit_signal"] == "SIGKILL"  # the kernel's, told by systemd
+    assert crashed_runs[-1]["exit_signal"] == "SIGKILL"  # the kernel's, reported by systemd
 
 
 def test_a_server_cannot_have_more_tasks_than_it_may(alpha: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Servers live as units of the account's own manager: from the first start to when nothing is left."""
+"""Servers live as units of the account's own manager: from the first start until nothing is left."""
 
 import sys
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def hurried(alpha: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def patient(alpha: Machine) -> Iterator[Machine]:
-    """Return the machine with alpha, where a restart that is due is due for as long as a test takes."""
+    """Return the machine with alpha, where a due restart stays due for as long as a test takes."""
     alpha.sandbox.set_for_servers(*LONG_BEFORE_A_RESTART)
     yield alpha
     alpha.sandbox.set_for_servers()
@@ -83,7 +83,7 @@ def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> 
     assert status["restarts"] == 1
     assert "Restarting after a crash (1 of 5)." in str(status["detail"])
 
-    # It makes systemd forget how often it has started the unit, and the budget is not systemd's.
+    # It makes systemd forget how often it has started the unit, but the budget is not systemd's.
     hurried.systemctl("daemon-reload")
     write_control(hurried.root, srcds={"fail": "crash-at-start"})
     hurried.send("sim_crash")
@@ -99,7 +99,7 @@ def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> 
     runs = len(list((hurried.root / "instances" / "alpha" / "console").glob("*.log")))
     assert runs == 1 + 5
 
-    # Who starts it again gives it the whole budget.
+    # A start by a person gives it the whole budget.
     write_control(hurried.root)
     hurried.cli("start", "alpha")
     assert (hurried.status()["state"], hurried.status()["restarts"]) == (RUNNING, 0)
@@ -133,7 +133,7 @@ print("Connection to Steam servers successful.", flush=True)
 sys.stdin.readline()
 sys.exit(7)
 """
-"""Holds its port and answers queries, and ends with code 7 upon a line."""
+"""Holds its port and answers queries, and ends with code 7 when it gets a line."""
 
 
 def test_an_end_by_an_exit_code_is_known_exactly(hurried: Machine) -> None:
@@ -174,7 +174,7 @@ def test_a_stop_calls_off_the_restart_that_is_due(patient: Machine) -> None:
     status = patient.wait_for(CRASHED)
     assert status["exit_signal"] == "SIGSEGV"
     assert str(status["detail"]).startswith("Crashed (SIGSEGV), restarting (1 of 5).")
-    # What the game's init leaves behind is seen before systemd has heard of its end.
+    # What the game's init leaves behind is seen before systemd has noticed its end.
     wait_until(lambda: patient.show("alpha", "SubState") == "auto-restart", 10, "no restart is due")
     patient.cli("stop", "alpha")
     assert patient.show("alpha", "ActiveState") == "inactive"

@@ -1,4 +1,4 @@
-"""A unit and a plan of the release before: a server stays up, and today's launcher restarts it."""
+"""A unit and a plan of the previous release: a server stays up, and today's launcher restarts it."""
 
 import os
 import sys
@@ -86,7 +86,7 @@ HIDDEN_DIRS = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 
 @pytest.fixture
 def upgraded(alpha: Machine) -> Iterator[Machine]:
-    """Return the machine with alpha as the release before made and started it, but by today's launcher."""
+    """Return the machine with alpha as the previous release made and started it, but by today's launcher."""
     instance = instance_of(alpha.root)
     old_release.write_record(instance, 27015)
     old_release.write_plan(instance, 27015, ROOT)
@@ -159,7 +159,7 @@ def test_a_server_stays_up_while_the_unit_is_replaced_under_it(upgraded: Machine
     upgraded.cli("initialize", "alpha", "--port", "27015")
     assert "alpha runs already" in upgraded.cli("start", "alpha")
     template = upgraded.root.parent / "home/.config/systemd/user/saferoom-game@.service"
-    # As any other text: it is replaced at the next start of any server.
+    # Like any other text: it is replaced at the next start of any server.
     template.write_text(f"{old_template()}# of the release before\n")
     upgraded.cli("initialize", "bravo", "--port", "27016")
     upgraded.cli("start", "bravo")

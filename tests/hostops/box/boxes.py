@@ -1,4 +1,4 @@
-"""A host with everything that a game is not to reach, and games started on it in the box and without."""
+"""A host with everything that a game must not reach, and games started on it, boxed and unboxed."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ REPOSITORY = HERE.parents[2]
 THROW_AWAY_UID = 64031
 SECRET = "SECRET"
 
-# What the account beside the game runs: a worker, say, and a database's socket.
+# What the account runs beside the game: a worker, say, and a database's socket.
 VICTIM = """
 import ctypes, os, socket, sys, time
 path, abstract, queue, key = sys.argv[1:]
@@ -80,7 +80,7 @@ class Case:
 
 @dataclass
 class HostileHost:
-    """The folders of a host, a program of the same account, and what the game is told to go for."""
+    """The folders of a host, a program of the same account, and the targets given to the game."""
 
     is_root: bool
     dir: Path = field(init=False)
@@ -166,7 +166,7 @@ class HostileHost:
 
     @contextlib.contextmanager
     def run(self, case: Case, **changes: object) -> Iterator["Game"]:
-        """Start a game and end it afterwards, whatever became of it."""
+        """Start a game and end it afterwards, whatever happened to it."""
         game = Game(self, case, f"alpha-{case}", changes)
         try:
             game.start()
@@ -202,7 +202,7 @@ class Game:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, *, is_new: bool = True) -> None:
-        """Make the instance, start the game and wait until its launcher says that it runs."""
+        """Make the instance, start the game and wait until its launcher reports that it runs."""
         if self.host.uid == 0:
             assert self.case.is_boxed, "as root and without a box it would change this machine"
         for folder in ("upper", "work", "merged", "tree", "home", "console"):
@@ -218,7 +218,7 @@ class Game:
         command = [self.host.python, "-I", "-S", str(HERE / "small_launcher.py"), str(plan_path)]
         account = self.host._account()
         if self.case.has_covered_proc:
-            # As in a container or a hardened unit: a part of /proc is covered, by root.
+            # As in a container or a hardened unit: root has covered a part of /proc.
             cover = "mount --bind /proc/sys /proc/sys && exec "
             switch = f"setpriv --reuid={self.host.uid} --regid={self.host.uid} --clear-groups "
             command = ["unshare", "--mount", "sh", "-c", f'{cover}{switch}"$@"', "sh", *command]
@@ -329,7 +329,7 @@ class Game:
 
     @property
     def report(self) -> dict[str, Any]:
-        """Return what the game wrote down, once it has."""
+        """Return the game's report, once it is written."""
         path = self.written_dir / "report.json"
         try:
             wait_until(
@@ -349,18 +349,18 @@ class Game:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return what the launcher wrote down."""
+        """Return the launcher's record."""
         document: dict[str, Any] = json.loads((self.instance_dir / "run.json").read_text())
         return document
 
     @property
     def pid(self) -> int:
-        """Return the number of the run's main process: the init, where there is one."""
+        """Return the id of the run's main process: the init, where there is one."""
         return int(self.record["pid"])
 
     @property
     def is_running(self) -> bool:
-        """Whether the launcher, which waits for it, still does."""
+        """Whether the launcher, which waits for the game, still does."""
         return self._process is not None and self._process.poll() is None
 
     def type(self, line: str) -> None:
@@ -383,7 +383,7 @@ class Game:
         return found
 
     def end(self) -> None:
-        """End it and what it left, and wait until all is gone."""
+        """End it and what it left, and wait until all of it is gone."""
         record = self.instance_dir / "run.json"
         # It stays empty where the game could not be started.
         if record.exists() and record.read_text() and read_stat(self.pid) is not None:
@@ -397,7 +397,7 @@ class Game:
             # Nothing else ends it, and it has its name only once its program runs.
             wait_until(self.children_left, 10, "the game left a child behind")
         for child in self.children_left():
-            with contextlib.suppress(ProcessLookupError):  # It ends with the init just now.
+            with contextlib.suppress(ProcessLookupError):  # The init has just taken it along.
                 os.kill(child, signal.SIGKILL)
         if self._process is not None:
             self._process.wait(20)

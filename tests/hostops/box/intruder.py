@@ -1,8 +1,8 @@
-"""A hostile game: tries what the box is there to prevent, and writes down how each try went.
+"""A hostile game: tries what the box is meant to prevent, and records how each try went.
 
     python -I -S intruder.py TARGETS.json    (in the game's folder; the report is ./report.json)
 
-Standard library only. A try that raises OSError was refused; its errno is what is written down.
+Standard library only. A try that raises OSError was refused; the report has its errno.
 """
 
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH110, PTH111, PTH115, PTH123, PTH208, PTH211, S606
@@ -51,7 +51,7 @@ def write(path: str) -> None:
 
 
 def change(path: str) -> None:
-    """Write to a file that is there."""
+    """Write to an existing file."""
     os.close(os.open(path, os.O_WRONLY))
 
 
@@ -62,19 +62,19 @@ def listing(path: str) -> None:
 
 
 def descriptors(pid: int) -> None:
-    """Open a file that another process has open; their numbers alone may be listed by the same user."""
+    """Open a file that another process has open; the same user may list only its descriptor numbers."""
     for name in os.listdir(f"/proc/{pid}/fd"):
         os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def connect(address: str) -> None:
-    """Reach a socket of this host."""
+    """Connect to a socket of this host."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(address)
 
 
 def in_child(action: Callable[[], object]) -> None:
-    """Do it in a child, so that what it changes is gone afterwards; raise what it raised."""
+    """Run it in a child, so that its changes are gone afterwards; raise what it raised."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -118,7 +118,7 @@ def clone3(flags: int) -> None:
 
 
 def escape_from_chroot() -> None:
-    """Go up from a root that a further chroot has left behind."""
+    """Climb out of a root that a further chroot has left behind."""
     here = os.open(".", os.O_RDONLY)
     os.mkdir("deeper")
     os.chroot("deeper")
@@ -130,7 +130,7 @@ def escape_from_chroot() -> None:
 
 
 def open_by_handle() -> None:
-    """Open the root of the file system by its inode, past every path."""
+    """Open the root of the file system by its inode, bypassing every path."""
     handle = ctypes.create_string_buffer(struct.pack("=IiII", 8, 1, 2, 0), 16)
     mount = os.open(".", os.O_RDONLY)
     os.close(call(304, mount, handle, os.O_RDONLY))
@@ -142,7 +142,7 @@ def send_terminal_input() -> None:
 
 
 def read_process_memory(pid: int) -> None:
-    """Read another process's memory by process_vm_readv; a bad address would be past the permission."""
+    """Read another process's memory by process_vm_readv; a bad address would mean that permission was given."""
     local = ctypes.create_string_buffer(8)
     mine = (ctypes.c_ulong * 2)(ctypes.addressof(local), 8)
     theirs = (ctypes.c_ulong * 2)(0, 8)
@@ -164,12 +164,12 @@ def attach_shared_memory(key: int) -> None:
 
 
 def signal_by_descriptor(pid: int) -> None:
-    """Signal a process by a descriptor of it."""
+    """Signal a process through a descriptor of it."""
     signal.pidfd_send_signal(os.pidfd_open(pid), 0)
 
 
 def take_descriptor(pid: int) -> None:
-    """Take over a descriptor of another process."""
+    """Take a descriptor from another process."""
     call(438, os.pidfd_open(pid), 0, 0)
 
 
@@ -183,7 +183,7 @@ def write_by_link(target: str) -> None:
 
 
 def hard_link(target: str) -> None:
-    """Make another name for a file from outside, in our own tree."""
+    """Hard-link a file from outside into our own tree."""
     os.link(target, "hard-link")
     os.unlink("hard-link")
 
@@ -201,12 +201,12 @@ def bpf() -> None:
 
 
 def io_uring() -> None:
-    """Make a ring."""
+    """Set up an io_uring."""
     os.close(call(425, 1, ctypes.create_string_buffer(120)))
 
 
 def claim_room() -> None:
-    """Take room of the disk behind the end of the console's file, where a file has no room to have."""
+    """Reserve disk space behind the end of the console's file, where no size limit counts it."""
     number = [ctypes.c_int64(value) for value in (9 << 30, 4096)]
     check(libc.fallocate(1, 1, *number))  # FALLOC_FL_KEEP_SIZE
 
@@ -285,7 +285,7 @@ def tries(targets: dict[str, object]) -> dict[str, Callable[[], object]]:
 
 
 def works() -> dict[str, Callable[[], object]]:
-    """Return what a game has to be able to do, by name."""
+    """Return what a game must be able to do, by name."""
 
     def jit() -> None:
         mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
@@ -365,7 +365,7 @@ def write_past_limit() -> None:
 
 
 def status() -> dict[str, str]:
-    """Return what the kernel says of this process."""
+    """Return the kernel's status of this process."""
     with open("/proc/self/status") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
@@ -374,7 +374,7 @@ def main() -> int:
     """Try everything, write the report, and wait for a line on stdin."""
     with open(sys.argv[1]) as file:
         targets = json.load(file)
-    # Before the tries: some of them are felt later.
+    # Before the tries: some of them leave traces.
     report: dict[str, object] = {
         "fds": {
             name: os.readlink(f"/proc/self/fd/{name}")
@@ -396,7 +396,7 @@ def main() -> int:
         "past the limit": attempt(write_past_limit),
     }
     leave_child(targets["child"])
-    # Allowed or not, process 1 must survive it; outside of a box that one is the machine's.
+    # Allowed or not, process 1 must survive it; outside a box that is the machine's.
     if targets["is_boxed"]:
         report["kill init"] = attempt(lambda: os.kill(1, signal.SIGKILL))
     with open("report.new", "w") as out:

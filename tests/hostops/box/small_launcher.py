@@ -1,10 +1,10 @@
-"""The least that a launcher has to do to start a game in the box, or without one, to compare.
+"""The least that a launcher has to do to start a game in the box, or without one for comparison.
 
     python -I -S small_launcher.py PLAN.json
     python -I -S small_launcher.py --foreground PLAN.json      as a unit's main process
 
-Starts the game and stays its parent, as systemd does: prints `started PID` when the game's program
-runs, and ends with its exit status. What failed is on stderr.
+Starts the game and stays its parent, as systemd does: prints `started PID` when the game's program runs, and
+ends with its exit status. What failed is on stderr.
 """
 
 # ruff: noqa: PTH123, S606
@@ -38,7 +38,7 @@ from hostops.linux.process_identity import read_own_stat
 
 
 def open_console(plan: dict[str, Any]) -> None:
-    """Put the FIFO at stdin and the log at stdout and stderr."""
+    """Connect the FIFO to stdin, and the log to stdout and stderr."""
     instance = f"{plan['root']}/instances/{plan['name']}"
     os.dup2(os.open(f"{instance}/console.in", os.O_RDWR), 0)
     log = os.open(f"{instance}/console/1.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -47,7 +47,7 @@ def open_console(plan: dict[str, Any]) -> None:
 
 
 def write_run(plan: dict[str, Any], walls: list[Wall], began: float) -> None:
-    """Write down who runs, and in what."""
+    """Record the running process, and its walls."""
     with open(f"{plan['root']}/instances/{plan['name']}/run.json", "w") as file:
         json.dump(
             {
@@ -81,7 +81,7 @@ def start_boxed(plan: dict[str, Any], report: int, on_started: Callable[[int], N
     if plan.get("without_pid_namespace"):
         refuse_namespaces()
     if plan.get("without_second_walls"):
-        # A kernel without them.
+        # Kernels that lack them.
         landlock.restrict_files = restrict_nothing
         seccomp.refuse_calls = refuse_nothing
     began = time.perf_counter()
@@ -121,15 +121,15 @@ def start_boxed(plan: dict[str, Any], report: int, on_started: Callable[[int], N
 
 
 def restrict_nothing(root: Root) -> None:
-    """Stand for a kernel without Landlock."""
+    """Stand in for a kernel without Landlock."""
 
 
 def refuse_nothing(alone_with: int | None = None, more: object = None) -> None:
-    """Stand for a kernel without seccomp."""
+    """Stand in for a kernel without seccomp."""
 
 
 def refuse_namespaces() -> None:
-    """Refuse PID and IPC namespaces as RestrictNamespaces=user mnt does in a unit: by a filter."""
+    """Refuse PID and IPC namespaces with a filter, as RestrictNamespaces=user mnt does in a unit."""
     instructions = [
         (0x20, 0, 0, 0),  # load the call's number
         (0x15, 0, 3, 272),  # unshare?

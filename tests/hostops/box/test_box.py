@@ -1,4 +1,4 @@
-"""What a hostile game can do, told from the inside: without the box, and in each kind of it."""
+"""What a hostile game can do, as it reports from the inside: without the box, and in each kind of it."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ WAYS = {
 BOXED = [
     Case(layering="overlay"),
     Case(layering="copy"),
-    # Without a PID namespace: an old unit that allows user and mount namespaces alone.
+    # Without a PID namespace: an old unit that allows only user and mount namespaces.
     Case(has_pid_namespace=False),
     *(
         [
@@ -54,7 +54,7 @@ FIRST_WALLS = [
     for is_root in ((False, True) if IS_ROOT else (False,))
 ]
 
-# What a game without a PID namespace of its own, or whose /proc is the host's, still sees.
+# What a game without a PID namespace of its own, or with the host's /proc, can still see.
 SEEN_OF_OTHERS = {"see a command line"}
 # An old unit forbids that namespace as well.
 SHARED_WITHOUT_IPC_NAMESPACE = {"shared memory", "message queue"}
@@ -62,7 +62,7 @@ SHARED_WITHOUT_IPC_NAMESPACE = {"shared memory", "message queue"}
 
 @pytest.fixture(scope="module")
 def reports() -> Iterator[Any]:
-    """Return what the game of a case wrote down, and its launcher; each case runs once."""
+    """Return the report of a case's game, and its launcher; each case runs once."""
     hosts: dict[bool, HostileHost] = {}
     found: dict[Case, tuple[dict[str, Any], dict[str, Any]]] = {}
 
@@ -106,18 +106,18 @@ def test_the_first_walls_keep_it_from_the_machine_by_themselves(reports: Any, ca
     report, _ = reports(case)
     done = {name for name, outcome in report["tries"].items() if outcome == DONE}
     assert done <= {
-        # The two that only Landlock has an answer to.
+        # The two that only Landlock prevents.
         *("connect abstract socket", "console reopened"),
-        # Doors into the kernel, which lead to nothing of others by themselves.
+        # Ways into the kernel that by themselves lead to nothing of others.
         *("keyctl", "add_key", "userfaultfd", "io_uring", "bpf", "perf_event_open"),
-        # Room on the disk that no limit of a file's size holds for.
+        # Disk space beyond any limit on a file's size.
         "claim room past the limit",
     }
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="looking into another's mount namespace takes root")
 def test_nothing_of_the_old_root_is_left_in_the_mount_namespace(host: HostileHost) -> None:
-    """So that who breaks out of the chroot is in an empty folder."""
+    """Somebody who breaks out of the chroot ends up in an empty folder."""
     program = (
         "import ctypes, os, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
         "mounts = os.open(f'/proc/{sys.argv[1]}/ns/mnt', os.O_RDONLY)\n"
@@ -133,7 +133,7 @@ def test_nothing_of_the_old_root_is_left_in_the_mount_namespace(host: HostileHos
 
 @pytest.mark.parametrize("case", UNBOXED, ids=str)
 def test_without_the_box_the_same_game_reaches_all_of_it(reports: Any, case: Case) -> None:
-    """The tries are real ones: where nothing is in the way they succeed."""
+    """The tries are real ones: where nothing prevents them they succeed."""
     report, _ = reports(case)
     done = {name for name, outcome in report["tries"].items() if outcome == DONE}
     assert done >= {
@@ -217,7 +217,7 @@ def test_it_is_told_which_walls_stand(reports: Any, case: Case) -> None:
 
 
 def test_a_write_past_the_limit_of_a_file_does_not_end_the_game(host: HostileHost) -> None:
-    """Told by a shell, as Python ignores SIGXFSZ by itself: of all signals that one."""
+    """Reported by a shell, because Python ignores SIGXFSZ by itself, of all signals."""
     with host.run(Case(), argv=["/bin/sh", "-c", "grep SigIgn /proc/self/status"]) as game:
         assert game.wait() == 0
         assert ignored_signals(game.console) == {signal.SIGXFSZ}
@@ -233,7 +233,7 @@ def test_the_run_is_found_by_the_number_that_the_host_knows(host: HostileHost) -
 
 
 def test_a_folder_of_the_host_below_the_system_does_not_show(host: HostileHost) -> None:
-    """A root below /usr would come with /usr; and what is shown may have folders that are not to show."""
+    """A root below /usr would come with /usr, and a visible folder may contain some that must not show."""
     shown = host.dir / "code"
     case = Case()
     with host.run(case) as game:
@@ -253,7 +253,7 @@ def test_a_folder_of_the_host_below_the_system_does_not_show(host: HostileHost) 
 
 
 def test_the_simulated_game_runs_in_its_box(host: HostileHost) -> None:
-    """Of the project it needs the folder hostops, read-only; its port is the host's."""
+    """Of the project it only needs the folder hostops, read-only; its port is the host's."""
     port = find_free_port()
     files = game_files(DEFAULT_BUILD_ID, 1) + platform_files("linux", DEFAULT_BUILD_ID)
     for file in files:
@@ -275,7 +275,7 @@ def test_the_simulated_game_runs_in_its_box(host: HostileHost) -> None:
 
 
 def test_a_home_full_of_links_leads_nowhere(host: HostileHost) -> None:
-    """The game owns its home: the next start must not follow what it left there."""
+    """The game owns its home: the next start must not follow links left there."""
     case = Case()
     game = Game(host, case, f"alpha-{case}", {})
     home = game.instance_dir / "home"
@@ -296,7 +296,7 @@ def test_a_home_full_of_links_leads_nowhere(host: HostileHost) -> None:
 def test_whatever_stands_in_the_place_of_steams_library_holds_up_no_start(
     host: HostileHost, place: str, kind: str
 ) -> None:
-    """A mount point cannot be removed by the game, but the folder above it can be moved away."""
+    """The game cannot remove a mount point, but it can move the folder above it away."""
     case = Case()
     game = Game(host, case, f"alpha-{case}", {})
     path = game.instance_dir / "home" / place
@@ -304,7 +304,7 @@ def test_whatever_stands_in_the_place_of_steams_library_holds_up_no_start(
     with contextlib.ExitStack() as stack:
         if kind == "fifo":
             os.mkfifo(path)
-            # Held open, so that whoever opens it to write does not wait here for good.
+            # Held open, so that opening it for writing does not block here forever.
             stack.callback(os.close, os.open(path, os.O_RDWR))
         elif kind == "file":
             path.write_text("of the game")

@@ -1,4 +1,4 @@
-"""The small init: it hands on input, signals and the exit status, and nothing outlives it."""
+"""The small init: it passes on input, signals and the exit status, and nothing outlives it."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def test_an_end_by_a_signal_has_the_name_that_systemd_uses() -> None:
         except ValueError:
             name = str(int(number))
         assert _describe_end(int(number)) == f"signal killed {name}"
-        # Bit 7 of wait(2)'s status says that the core was dumped.
+        # Bit 7 of a wait(2) status says that the core was dumped.
         assert _describe_end(number | 0x80) == f"core-dump dumped {name}"
 
 
@@ -54,7 +54,7 @@ def test_a_signal_to_the_init_is_the_games(host: HostileHost, number: int) -> No
     with host.run(Case()) as game:
         assert game.report
         os.kill(game.pid, number)
-        # Python turns SIGINT into an exception, which ends it by the signal.
+        # Python turns SIGINT into an exception, which ends the program by the signal.
         assert game.wait() == 128 + number
 
 
@@ -79,7 +79,7 @@ def test_all_die_with_the_init(host: HostileHost) -> None:
 def test_orphans_are_reaped(host: HostileHost) -> None:
     with host.run(Case()) as game:
         assert game.report
-        # What left_child() forked first has ended, and its parent, the game, waits for nobody's child.
+        # What left_child() forked first has ended, and its parent, the game, reaps nobody else's child.
         wait_until(game.children_left, 10, "the game left a child behind")
         for child in game.children_left():
             os.kill(child, signal.SIGKILL)
@@ -88,7 +88,7 @@ def test_orphans_are_reaped(host: HostileHost) -> None:
 
 
 def test_without_a_pid_namespace_what_it_left_behind_stays(host: HostileHost) -> None:
-    """What the sentence of that wall says."""
+    """As that wall's sentence says."""
     with host.run(Case(has_pid_namespace=False)) as game:
         assert game.report
         game.type("exit 3")

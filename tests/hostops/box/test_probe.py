@@ -1,4 +1,4 @@
-"""Which walls stand here is found out by building them."""
+"""The walls that stand here are found by building them."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def test_a_wall_is_told_in_a_line() -> None:
     assert wall.sentence == "Landlock: does not stand. This kernel has none. Linux 5.19."
 
 
-# As a worker that is in a box itself.
+# Like a worker that is in a box itself.
 IN_A_BOX = """
 import os, sys
 sys.path.append(sys.argv[1])

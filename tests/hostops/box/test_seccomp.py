@@ -14,7 +14,7 @@ from tests.hostops.box.boxes import REPOSITORY
 
 pytestmark = pytest.mark.box
 
-# A 32-bit program without a C library: makes each call of its arguments, and prints what came back.
+# A 32-bit program without a C library: makes each call in its arguments, and prints the results.
 CALLER = r"""
 static int call(int number, int a, int b, int c) {
     int result;
@@ -79,11 +79,11 @@ def run_filtered(*arguments: str, is_alone: bool = False) -> list[int]:
 
 
 def test_every_listed_call_is_refused() -> None:
-    # With arguments that no call could do anything with: past the filter it would be another error.
+    # With arguments that no call could use: behind the filter there would be a different error.
     numbers = [both[0] for both in seccomp._REFUSED.values() if both[0] is not None]
     results = run_filtered("call", *(f"{number},99999,0" for number in numbers))
     assert results == [-errno.EPERM] * len(numbers)
-    # What somebody takes off the list is missed here.
+    # If somebody takes one off the list, it is missed here.
     assert set(seccomp._REFUSED) >= {
         *("mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "setns"),
         *("mount_setattr", "open_by_handle_at", "keyctl", "add_key", "request_key", "bpf"),
@@ -96,18 +96,18 @@ def test_namespaces_are_refused_and_threads_are_not() -> None:
     flags = [0x80, *(1 << bit for bit in (17, 25, 26, 27, 28, 29, 30))]
     refused = run_filtered("call", *(f"272,{flag},0" for flag in flags))
     assert refused == [-errno.EPERM] * 8
-    # CLONE_FS and CLONE_FILES, which unshare(2) takes from anyone; and clone3 is not there.
+    # CLONE_FS and CLONE_FILES, which unshare(2) accepts from anybody; and clone3, which does not exist here.
     assert run_filtered("call", "272,512,0", "272,1024,0", "435,0,0") == [0, 0, -errno.ENOSYS]
 
 
 def test_there_is_no_third_way_into_the_kernel() -> None:
-    """x32 calls have numbers of their own, which the list has not; a kernel may have them or not."""
+    """x32 calls have numbers of their own, which are not on the list; a kernel may have them or not."""
     for alone_with in (None, 1234):
         program = seccomp.build_program(alone_with)
         assert decide(program, seccomp._X86_64, 0x40000000 + 39) == 0x50000 | errno.ENOSYS
         assert decide(program, seccomp._X86_64, 39) == 0x7FFF0000
         assert decide(program, seccomp._I386, 20) == 0x7FFF0000
-        # 64-bit ARM's calls, as of an emulator.
+        # 64-bit ARM's calls, as from an emulator.
         assert decide(program, 0xC00000B7, 39) == 0x80000000
 
 
@@ -134,7 +134,7 @@ def test_alone_with_others_it_signals_itself_only() -> None:
     calls = [f"62,{parent},0", f"302,{parent},4", f"203,{parent},0", f"234,{parent},{parent}"]
     calls += [f"434,{parent},0", "141,2,0", "72,0,8", "72,0,10", "72,0,15", "16,0,35073"]
     assert run_filtered("call", *calls, is_alone=True) == [-errno.EPERM] * len(calls)
-    # Itself, its group, other commands of fcntl; and in a PID namespace all of it.
+    # Itself, its group, other commands of fcntl; and in a PID namespace everything.
     assert run_filtered("call", "62,0,0", "72,0,1", is_alone=True)[0] == 0
     assert run_filtered("call", f"62,{parent},0") == [0]
 
@@ -145,7 +145,7 @@ def test_32_bit_calls_are_refused_too(tmp_path: Path) -> None:
     numbers = [both[1] for both in seccomp._REFUSED.values() if both[1] is not None]
     words = [word for number in numbers for word in (str(number), "99999", "0")]
     assert run_filtered("exec", str(program), *words) == [-errno.EPERM] * len(numbers)
-    # getpid works, unshare(CLONE_NEWUSER) does not, unshare(CLONE_FS) does, clone3 is not there.
+    # getpid works, unshare(CLONE_NEWUSER) does not, unshare(CLONE_FS) does, clone3 does not exist.
     words = ["20", "0", "0", "310", str(1 << 28), "0", "310", "512", "0", "435", "0", "0"]
     pid, *results = run_filtered("exec", str(program), *words)
     assert pid > 0
@@ -164,7 +164,7 @@ def test_32_bit_calls_reach_no_other_process_either(tmp_path: Path) -> None:
 
 
 def test_the_program_fits_the_machine_that_runs_it() -> None:
-    """The kernel takes 4,096 instructions; each jump of a comparison reaches 255."""
+    """The kernel accepts 4,096 instructions; a conditional jump reaches 255."""
     for alone_with in (None, 1234):
         assert len(seccomp.build_program(alone_with)) // 8 < 500
 

@@ -1,4 +1,4 @@
-"""Archives as good and as hostile people make them, byte by byte where no library would."""
+"""Archives as well-meaning and as hostile people make them, byte by byte where no library would."""
 
 import gzip
 import io
@@ -19,7 +19,7 @@ FILES: Mapping[str, bytes] = {
 
 
 def make_zip(files: Mapping[str, bytes] = FILES, **attributes: int) -> bytes:
-    """Return a zip; `attributes` are set on each entry, such as external_attr."""
+    """Return a zip; `attributes`, such as external_attr, are set on each entry."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -57,7 +57,7 @@ def tar_entry(name: str, kind: bytes = tarfile.REGTYPE, **attributes: object) ->
 
 
 def make_7z(files: Mapping[str, bytes] = FILES) -> bytes:
-    """Return a 7z, by libarchive's writer."""
+    """Return a 7z, made by libarchive's writer."""
     out = bytearray()
 
     def write(data: bytes) -> int:
@@ -71,7 +71,7 @@ def make_7z(files: Mapping[str, bytes] = FILES) -> bytes:
 
 
 def make_zstd(content: bytes) -> bytes:
-    """Return bytes as zstd has them uncompressed: a frame of raw blocks (RFC 8878)."""
+    """Return bytes as zstd stores them uncompressed: a frame of raw blocks (RFC 8878)."""
     blocks = [content[at : at + 65_536] for at in range(0, len(content), 65_536)] or [b""]
     out = b"\x28\xb5\x2f\xfd" + b"\xa0" + struct.pack("<I", len(content))
     for number, block in enumerate(blocks, start=1):
@@ -82,7 +82,7 @@ def make_zstd(content: bytes) -> bytes:
 def make_rar4(
     files: Mapping[str, bytes] = FILES, *, main_flags: int = 0, file_flags: int = 0
 ) -> bytes:
-    """Return a RAR of version 4 whose files are stored as they are."""
+    """Return a RAR of version 4 whose files are uncompressed."""
     out = b"Rar!\x1a\x07\x00" + _rar4_block(0x73, main_flags, bytes(6))
     for name, content in files.items():
         raw = name.encode()
@@ -117,9 +117,9 @@ def make_rar5(
     has_checksum: bool = True,
     more_bytes: int = 0,
 ) -> bytes:
-    """Return a RAR of version 5 whose files are stored as they are.
+    """Return a RAR of version 5 whose files are uncompressed.
 
-    `first` is a block before all others. The files are said to have so many more bytes than they have.
+    `first` is a block in front of all others. The headers claim `more_bytes` more than the files have.
     """
     out = b"Rar!\x1a\x07\x01\x00" + first + rar5_block(1, 0, _number(main_flags))
     for name, content in files.items():
@@ -156,7 +156,7 @@ def _number(value: int) -> bytes:
 
 
 def make_overlapping_zip(copies: int = 3) -> bytes:
-    """Return a zip whose entries all have the bytes of the first one, as in David Fifield's bombs."""
+    """Return a zip whose entries all share the bytes of the first one, as in David Fifield's bombs."""
     content = zlib.compress(b"x" * 1000)[2:-4]
     crc = zlib.crc32(b"x" * 1000)
     local = (
@@ -193,15 +193,15 @@ def make_overlapping_zip(copies: int = 3) -> bytes:
 
 
 def make_bomb(size: int) -> bytes:
-    """Return a zip of some kilobytes with a file of `size` zeros."""
+    """Return a zip of a few kilobytes with a file of `size` zeros."""
     return make_zip({"zeros": bytes(size)})
 
 
 def make_tar_gz(files: Mapping[str, bytes] = FILES) -> bytes:
-    """Return a tar that is packed by gzip."""
+    """Return a tar compressed by gzip."""
     return gzip.compress(make_tar(files), mtime=0)
 
 
 def make_noise(size: int) -> bytes:
-    """Return bytes that nothing packs."""
+    """Return incompressible bytes."""
     return os.urandom(size)

@@ -1,4 +1,4 @@
-"""A panel's store of overlays' files, as tests fill it."""
+"""A panel's store of overlays' files, filled as tests need it."""
 
 import hashlib
 from collections.abc import Collection, Mapping

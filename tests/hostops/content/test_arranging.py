@@ -1,4 +1,4 @@
-"""What people bring is laid out as the game wants it if that has one meaning, and told if it has several."""
+"""What people bring is laid out as the game expects if that is unambiguous, and reported otherwise."""
 
 import time
 from pathlib import Path
@@ -78,7 +78,7 @@ from hostops.specs import ContentSeverity
             ["left4dead2/maps/a.bsp", "left4dead2/maps/a.nav"],
             ["no_game_folder"],
         ),
-        # In other letters.
+        # In other letter case.
         (
             ["Left4Dead2/Addons/SourceMod/Plugins/A.smx"],
             ["left4dead2/addons/sourcemod/plugins/A.smx"],
@@ -98,7 +98,7 @@ from hostops.specs import ContentSeverity
             ["left4dead2/addons/a.vpk", "left4dead2/pak01_dir.vpk"],
             ["moved"],
         ),
-        # Alone.
+        # A single file.
         (["a.vpk"], ["left4dead2/addons/a.vpk"], ["moved"]),
         (
             ["My Map/a.VPK", "My Map/readme.txt"],
@@ -153,7 +153,7 @@ def test_what_has_several_meanings_is_told_and_not_guessed(
 def test_fifty_thousand_files_are_arranged_in_a_moment(form: str) -> None:
     began = time.process_time()
     arrangement = arrange([form.format(number) for number in range(50_000)])
-    assert time.process_time() - began < 5  # A loop in a loop would take minutes.
+    assert time.process_time() - began < 5  # A nested loop would take minutes.
     assert len(arrangement.notes) < 20
     assert all(len(note.text) < 1_000 for note in arrangement.notes)
 

@@ -1,4 +1,4 @@
-"""A map is refused only where everything was looked at."""
+"""A map is refused only if everything could be searched."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def add_map(layer: Path, name: str) -> None:
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    """Return the places of a server whose game has two maps and whose own folders are not there yet."""
+    """Return the places of a server whose game has two maps and whose own folders do not exist yet."""
     for name in ("c1m1_hotel", "c5m1_waterfront"):
         add_map(tmp_path / "release", name)
     layers = [tmp_path / "generated", tmp_path / "overlay", tmp_path / "release"]
@@ -51,7 +51,7 @@ def test_a_map_that_is_nowhere_is_refused_and_the_nearest_named(
 def test_a_map_that_is_named_with_its_folder_is_refused_with_how_to_write_it(
     places: Places, name: str
 ) -> None:
-    """The engine puts maps/ in front of it by itself."""
+    """The engine itself puts maps/ in front."""
     plain = name[len("maps/") :]
     with pytest.raises(HostError) as refused:
         require_map("alpha", ("+map", name), places, Callbacks())

@@ -1,4 +1,4 @@
-"""What overlays bring and what a server says it has loaded are compared, and only what it says is told."""
+"""What overlays bring is compared with what a server says it has loaded; only its own words are reported."""
 
 import os
 import stat
@@ -38,7 +38,7 @@ PLUGINS = f'[SM] Listing 3 plugins:\n  01 "Ready-up" (9.2) by CanadaRox\n{FAILED
 
 
 def answering(**answers: str) -> Ask:
-    """Return what answers as a server does; a command that no answer is there for is a surprise."""
+    """Return a function that answers as a server does; a command without a prepared answer is an error."""
     known = {
         "meta list": METAS,
         "sm exts list": EXTENSIONS,

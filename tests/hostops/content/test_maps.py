@@ -1,4 +1,4 @@
-"""A game's maps are those of its folders and packs, and it is known whether others may be there."""
+"""A game's maps are those of its folders and packs, and it is known whether there may be others."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Mission files are read as their authors write them, which is often not as the form demands."""
+"""Mission files are read as their authors write them, which is often not as the format requires."""
 
 import random
 import time
@@ -206,7 +206,7 @@ def test_what_is_no_mission_is_none(data: bytes) -> None:
     "text",
     ['"a" {', "a { 1 { ", '"a\n', "1 a ", "{}", '"coop" "1"\n', "//", '"//', '"//"', "[$X360] "],
 )
-@pytest.mark.timeout(60)  # By the square of its size it would be more, and it is a second.
+@pytest.mark.timeout(60)  # Quadratic time would be more, and this is a second.
 def test_a_hostile_file_takes_time_in_proportion_to_its_size(text: str) -> None:
     assert read((text * 100_000)[:100_001]) is None
 

@@ -1,4 +1,4 @@
-"""A host says of each overlay that lies on it what it is, and of its release which campaigns are there."""
+"""A host reports what each overlay on it is, and which campaigns its release has."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def put(path: Path, content: bytes = b"") -> Path:
 
 @pytest.fixture
 def host_root(tmp_path: Path) -> Path:
-    """Return the root of a host with a release that was made up."""
+    """Return the root of a host with a made-up release."""
     release = tmp_path / "releases/100"
     put(release / "srcds_linux").chmod(0o755)
     put(release / "left4dead2/maps/c1m1_hotel.bsp")

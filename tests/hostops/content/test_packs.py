@@ -1,4 +1,4 @@
-"""Packs (VPK files) of strangers: what is in them is told, what is wrong with them too, and none does harm."""
+"""Packs (VPK files) from strangers: their contents and their faults are reported, and none does any harm."""
 
 import json
 import os
@@ -164,13 +164,13 @@ def test_a_pack_that_costs_too_much_ends_the_child_and_hides_none_of_the_others(
     found = read_packs(tmp_path / "layer", names, cache_dir=tmp_path / "kept")
     assert found[first].maps == found[last].maps == ("db_one", "db_two")
     assert "within the limits: the reader was ended by SIG" in found[bomb].fault
-    # It is not tried again as long as it is the same.
+    # It is not tried again as long as it stays the same.
     monkeypatch.setattr(packs, "READER_PATH", tmp_path / "none")
     assert read_packs(tmp_path / "layer", names, cache_dir=tmp_path / "kept") == found
 
 
 def test_the_limits_hold_in_the_child(tmp_path: Path) -> None:
-    """One child tries all that a reader has no use for, and more memory than it may have."""
+    """One child tries everything that a reader has no use for, and more memory than it may have."""
     tries = write(
         tmp_path / "tries.py",
         f"import sys\nsys.path.append({str(Path(__file__).parents[3])!r})\n"
@@ -228,7 +228,7 @@ def test_a_cancel_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_packs(tmp_path / "layer", [A], cancel=cancel)
 
 
-def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) -> None:
+def test_what_was_kept_and_is_no_longer_readable_is_read_again(tmp_path: Path) -> None:
     write(tmp_path / "layer" / A, make_pack(FILES))
     kept = tmp_path / "kept"
     first = read_packs(tmp_path / "layer", [A], cache_dir=kept)
@@ -242,7 +242,7 @@ def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) ->
 def test_a_child_that_says_nothing_of_a_pack_is_not_asked_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as one that found more in it than it may write, or whose line was cut short."""
+    """For instance one that found more in it than it may write, or whose line was cut off."""
     paths = ["addons/one.vpk", "addons/two.vpk"]
     for path in paths:
         write(tmp_path / path, b"any")
@@ -255,7 +255,7 @@ def test_a_child_that_says_nothing_of_a_pack_is_not_asked_for_ever(
 def test_a_pack_is_not_blamed_for_what_those_before_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child of which nothing is left for the second pack: that gets one to itself."""
+    """A child that has nothing left for the second pack: that pack gets a child to itself."""
     exhausted = write(
         tmp_path / "reader.py",
         b"import json, os, signal, sys\n"
@@ -328,7 +328,7 @@ def test_a_layer_that_takes_too_long_or_too_much_memory_is_read_in_part_and_says
         patch.setattr(packs, "READER_PATH", tmp_path / "reader.py")
         slow = read_packs(tmp_path / "layer", paths, cache_dir=kept)
     assert slow[second].fault == "cannot be read within the limits: it took more than 0 s"
-    # None of that is held against it: with the time that it needs it is read.
+    # None of that is held against it: with the time that it needs, it is read.
     assert read_packs(tmp_path / "layer", paths, cache_dir=kept)[second].maps == (
         "db_one",
         "db_two",

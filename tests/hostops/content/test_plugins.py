@@ -1,4 +1,4 @@
-"""What compiled plugins say of themselves is read, whatever strangers have put into them."""
+"""What compiled plugins say about themselves is read, whatever strangers have put into them."""
 
 import random
 import struct

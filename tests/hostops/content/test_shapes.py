@@ -1,4 +1,4 @@
-"""An overlay whose files the game would not read is told of, with what to do; one that is right is not."""
+"""An overlay whose files the game would not read is reported, with a remedy; a correct one is not."""
 
 import contextlib
 import os
@@ -68,7 +68,7 @@ def test_nothing_is_said_of_an_overlay_whose_files_are_in_their_places(tmp_path:
         (["left4dead2/Addons/a.vpk"], "wrong_case", REFUSED, "left4dead2/Addons"),
         (["pack.zip"], "packed_archive", REFUSED, "pack.zip"),
         (["notes/hello.txt"], "nothing_for_the_game", WARNED, "notes/hello.txt"),
-        # Beside files that are in their places these are no reason to refuse a start.
+        # Beside files in their right places these are no reason to refuse a start.
         ([*GOOD, "addons/b.vdf"], "no_game_folder", WARNED, "addons"),
         ([*GOOD, "left4dead2/CFG/b.cfg"], "wrong_case", WARNED, "left4dead2/CFG"),
         ([*GOOD, "left4dead2/addons/SourceMod/a"], "wrong_case", WARNED, "left4dead2/addons/SourceMod"),

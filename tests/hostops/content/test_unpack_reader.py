@@ -1,4 +1,4 @@
-"""Archives of strangers, read without the child: what is good comes out whole, all else is refused."""
+"""Archives from strangers, read without the child: good ones come out complete, all others are refused."""
 
 import bz2
 import gzip
@@ -92,7 +92,7 @@ def refuse(
         (lambda: bz2.compress(make_tar()), "pack.tar.bz2"),
         (lambda: lzma.compress(make_tar()), "pack.tar.xz"),
         (lambda: make_zstd(make_tar()), "pack.tar.zst"),
-        # What an archive is, its bytes tell.
+        # An archive is identified by its bytes.
         (make_rar5, "pack.zip"),
         (make_tar_gz, "pack.7z"),
         (make_zip, "pack"),
@@ -227,7 +227,7 @@ def test_a_path_that_no_file_of_a_game_has_is_refused_in_every_format(
 def test_a_path_without_end_is_refused(
     tmp_path: Path, make: Callable[[Mapping[str, bytes]], bytes]
 ) -> None:
-    # A format may call so long a name damage.
+    # A format may call so long a name damaged.
     text = refuse(tmp_path, make({"a" * 5_000: b"x"}))
     assert len(text) < 300
 
@@ -395,7 +395,7 @@ def test_a_wrong_byte_in_the_middle_is_told(tmp_path: Path, content: bytes) -> N
 
 @pytest.mark.parametrize("content", [*DAMAGED, make_tar(NOISE), make_zstd(make_tar(NOISE))])
 def test_an_archive_that_is_cut_short_anywhere_is_told(tmp_path: Path, content: bytes) -> None:
-    # The last blocks of a tar are all alike: what counts is its end mark.
+    # The last blocks of a tar are all alike: its end mark is what counts.
     ends = [10, 100, len(content) // 2, len(content) - 1, len(content) - 6_000]
     for end in ends:
         if 0 < end < len(content):
@@ -562,7 +562,7 @@ def test_a_zip_of_several_disks_is_refused(tmp_path: Path) -> None:
 def test_a_way_of_packing_that_nobody_knows_is_told(tmp_path: Path) -> None:
     content = make_zip({"a": b"x" * 1_000})
     local, directory = content.index(b"PK\3\4") + 8, content.index(b"PK\1\2") + 10
-    for at in (local, directory):  # 9 is deflate64, which Windows takes for files over 2 GB.
+    for at in (local, directory):  # 9 is deflate64, which Windows uses for files over 2 GB.
         content = content[:at] + b"\x09\x00" + content[at + 2 :]
     assert "cannot be unpacked here" in refuse(tmp_path, content)
 

@@ -1,4 +1,4 @@
-"""Unpacking in the child: its walls hold, what it says is not believed, and nothing is left where it fails."""
+"""Unpacking in the child: its walls hold, its reports are not trusted, and a failure leaves nothing behind."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def be_read_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
-    """Let another program be the child; it has `say` and `into`."""
+    """Put another program in the child's place; it has `say` and `into`."""
     begin = (
         "import json, os, signal, sys, time\n"
         f"sys.path.append({str(PROJECT_DIR)!r})\n"
@@ -156,7 +156,7 @@ def test_the_child_can_do_nothing_but_make_files_in_its_folder(
         "program": 1,
         "process": 1,
         "memory": "MemoryError",
-        "too large": "done",  # as much as may be, and not a byte more
+        "too large": "done",  # exactly as much as is allowed
         "parent": 1,
         "death": 9,
     }
@@ -187,7 +187,7 @@ def test_a_child_that_is_killed_half_way_leaves_nothing(
 def test_a_cancel_ends_the_child_at_once_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It would go on, and might, for longer than any test may take.
+    # It could continue for longer than any test may take.
     be_read_by(monkeypatch, tmp_path, "make('1'); say(read=1); signal.pause()")
     limits = replace(LIMITS, seconds=3600.0)
     archive = write(tmp_path / "archive", b"xx")

@@ -40,7 +40,7 @@ FILES = {
 
 
 class WatchedSource(FolderSource):
-    """A folder of blobs that remembers what was read of it, and from where on."""
+    """A folder of blobs that records what was read from it, and from which offset."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -52,7 +52,7 @@ class WatchedSource(FolderSource):
 
     @contextlib.contextmanager
     def open(self, sha256: str, offset: int = 0) -> Iterator[Readable]:
-        """Open a blob and remember that."""
+        """Open a blob and record that."""
         self.opened.append((sha256, offset))
         with super().open(sha256, offset) as file:
             yield file
@@ -66,13 +66,13 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def source(store: Path) -> WatchedSource:
-    """Return where the host gets files from."""
+    """Return the source of the host's files."""
     return WatchedSource(store)
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> HostLayout:
-    """Return where the files of a host are, which has none yet."""
+    """Return the layout of a host that has no files yet."""
     layout = HostLayout(tmp_path / "host")
     layout.root.mkdir()
     return layout
@@ -80,7 +80,7 @@ def layout(tmp_path: Path) -> HostLayout:
 
 @pytest.fixture(autouse=True)
 def closed_umask() -> Iterator[None]:
-    """Run as workers do, whose files are for nobody else."""
+    """Run as workers do, whose files are closed to everybody else."""
     before = os.umask(0o077)
     yield
     os.umask(before)
@@ -139,7 +139,7 @@ def test_a_damaged_manifest_in_the_cache_is_fetched_again(
     digest = OverlayReference.parse(reference).digest or ""
     manifest = BlobFolder(layout.blobs_dir).path_of(digest)
     whole = manifest.read_bytes()
-    # A line less: still a manifest, and of another version.
+    # A line less: still a manifest, but of another version.
     manifest.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     source.opened.clear()
     make_ready(layout, source, reference)
@@ -165,7 +165,7 @@ def test_only_what_is_missing_is_fetched_and_nothing_for_what_is_there(
 def test_a_file_has_a_time_that_its_content_makes(
     layout: HostLayout, store: Path, source: WatchedSource
 ) -> None:
-    # By size and time copies know versions of it apart, and the kernel's clock stands still for milliseconds.
+    # Copies tell versions of it apart by size and time, and the kernel's clock stands still for milliseconds.
     reference = add_version(store, "maps", 1, FILES)
     make_ready(layout, source, reference)
     for path, status in walk_files(layout.overlay_folder(reference)):
@@ -317,7 +317,7 @@ def test_killed_at_any_change_a_version_is_whole_or_not_there(
     forked_cli.environment |= {"CONTENT_ROOT": str(store)}
     killed = 0
     for change in range(1, 500, 2 * STRIDE):
-        # Of another version each time: else the next try would only find what the one before it had.
+        # Of a different version each time: otherwise the next try would only find what the one before had.
         files = FILES | {"left4dead2/number": b"%d" % change}
         reference = add_version(store, "maps", change, files, executable={"bin/tool"})
         arguments = ["initialize", "alpha", "--port", str(port), "--overlay", reference]

@@ -1,4 +1,4 @@
-"""Packs (VPK files) as tests need them: whole ones, and those that nobody should make."""
+"""Packs (VPK files) as tests need them: good ones, and ones that nobody should make."""
 
 import struct
 import zlib
@@ -35,6 +35,6 @@ def make_tree(entries: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def with_tree(tree: bytes, *, version: int = 1) -> bytes:
-    """Return the beginning of a pack that has this directory."""
+    """Return the beginning of a pack with this directory."""
     head = struct.pack("<III", SIGNATURE, version, len(tree))
     return head + (struct.pack("<4I", 0, 0, 0, 0) if version == 2 else b"") + tree

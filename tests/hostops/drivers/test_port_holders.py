@@ -39,7 +39,8 @@ print("bound", flush=True)
 signal.pause()
 """
 
-# A game that binds what it is told to, prints that it is ready, answers queries, and ends at the end of a line.
+# A game that binds what it is told to, prints that it is ready, answers queries, and ends at the end of a
+# line.
 GAME = """#!{python} -S
 import os, select, socket, sys
 asked = []
@@ -83,7 +84,7 @@ def other_program(
     address: str = "",
     option: str = "",
 ) -> Iterator[int]:
-    """Run a program called nc that holds ports; yields its number."""
+    """Run a program called nc that holds ports; yields its process id."""
     argv = [sys.executable, "-S", "-c", HOLDER, family, kind, address, option, *map(str, ports)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -99,7 +100,7 @@ def put_game(
     has_child: bool = False,
     lets_go: bool = False,
 ) -> None:
-    """Put a game that binds just that into the place of the release's."""
+    """Replace the release's game by one that binds only that."""
     text = GAME.format(
         python=sys.executable,
         binds=[(int(kind), port) for kind, port in binds],
@@ -115,13 +116,13 @@ def put_game(
 
 @pytest.fixture
 def layout(root: Path) -> HostLayout:
-    """Return where everything of the host lies."""
+    """Return the host's layout."""
     return HostLayout(root)
 
 
 @pytest.fixture
 def free_range(monkeypatch: pytest.MonkeyPatch) -> range:
-    """Let the range of ports be one that no other copy on this machine uses."""
+    """Use a port range that no other copy on this machine uses."""
     ports = find_free_ports(4)
     monkeypatch.setattr(port_holders, "PORT_RANGE", ports)
     return ports
@@ -345,7 +346,7 @@ def test_a_server_that_runs_already_is_looked_at_and_not_ended(
 ) -> None:
     monkeypatch.setattr(port_holders, "_LOOK_SECONDS", 0)
     host.start("alpha")
-    # Its next start is to have another port; it runs with the one that it has.
+    # Its next start will have another port; it runs with its current one.
     host.initialize(replace(spec, port=find_free_port()))
     output = Output()
     host.start("alpha", on_line=output.on_line)

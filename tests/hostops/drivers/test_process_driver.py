@@ -1,4 +1,4 @@
-"""What the process driver says of a crash: when whoever watches is to start the server, and when nobody is."""
+"""What the process driver says about a crash: when the watcher must start the server, and when nobody."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def layout(tmp_path: Path) -> HostLayout:
 
 @pytest.fixture
 def instance(layout: HostLayout) -> InstanceLayout:
-    """Return where alpha lies, whose third run has crashed after two restarts, a minute ago."""
+    """Return the layout of alpha, whose third run has crashed after two restarts, a minute ago."""
     instance = layout.instance("alpha")
     write_run(instance, restarts=2)
     write_end(instance, "signal killed SEGV", ago=60)
@@ -84,7 +84,7 @@ def test_a_restart_is_due_after_a_pause_from_the_crash_on(
 def test_a_crash_of_which_nobody_knows_more_counts_from_when_it_was_first_seen(
     layout: HostLayout, instance: InstanceLayout, end: str | None
 ) -> None:
-    """A game without a PID namespace, or whose init was killed."""
+    """A game without a PID namespace, or one whose init was killed."""
     write_run(instance, restarts=0)
     if end is None:
         instance.end_path.unlink()

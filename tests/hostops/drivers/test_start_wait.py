@@ -1,4 +1,4 @@
-"""A start that waits: what ends the wait, and what becomes of a server that does not answer."""
+"""A start that waits: what ends the wait, and what happens to a server that does not answer."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_a_map_that_is_not_there_ends_the_wait_and_the_nearest_is_named(
     host: Host, root: Path, spec: InstanceSpec
 ) -> None:
     host.initialize(replace(spec, arguments=("+map", "c5m1_waterfont")))
-    # What is in a pack that cannot be read nobody knows: so the start is tried.
+    # Nobody knows what is in a pack that cannot be read, so the start is tried.
     pack = root / "instances" / "alpha" / "upper" / "left4dead2" / "addons" / "broken.vpk"
     pack.parent.mkdir(parents=True)
     pack.write_bytes(b"broken")
@@ -61,7 +61,7 @@ def test_a_missing_library_is_told_with_the_loaders_words_and_the_cure(
         r"libstdc\+\+\.so\.6: .* install its libraries on the host",
     ):
         host.start("alpha")
-    # Nor is there anything to load a 32-bit program where none of its libraries is installed.
+    # Nor can a 32-bit program be loaded where none of its libraries is installed.
     (root / "current" / "srcds_linux").write_text("#!/no/such/loader\n")
     with pytest.raises(HostError, match=r"not the loader that it names: .* lib32stdc\+\+6"):
         host.start("alpha")
@@ -111,7 +111,7 @@ def test_a_server_that_does_not_answer_is_left_running_until_it_does(
 def test_one_that_nobody_waits_for_is_given_up_on_as_well(
     host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a restart by systemd, or where who started it was killed."""
+    """As after a restart by systemd, or if the process that started it was killed."""
     host.start("alpha")
     run = latest_run(root)
     instance_of(root).ready_path.unlink()
@@ -128,7 +128,7 @@ def test_one_that_nobody_waits_for_is_given_up_on_as_well(
 
 
 def say(tmp_path: Path, text: bytes, *, after: int = 0) -> None:
-    """Let the run print this, behind so much that was given back to the disk."""
+    """Have the run print this, behind this many bytes that were released on disk."""
     path = HostLayout(tmp_path).instance("alpha").console_log_path(1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -137,7 +137,7 @@ def say(tmp_path: Path, text: bytes, *, after: int = 0) -> None:
 
 
 def explain(tmp_path: Path, address: str, *own: str, is_simulated: bool = False) -> str:
-    """Return what is said of a run that has bound its port on these addresses and is asked at that one."""
+    """Return the explanation for a run that has bound its port on these addresses, queried at that one."""
     layout = HostLayout(tmp_path)
     bound = [BoundSocket(Protocol.UDP, one, 27015, 0, 1) for one in own]
     return explain_silence(
@@ -199,7 +199,7 @@ def test_what_configs_execute_is_looked_into_as_the_game_finds_it(tmp_path: Path
     assert "answered, if the game takes it from there." in text
     (top / "lan.cfg").unlink()
     assert "Neither its configs nor its arguments set sv_lan 1." in explain(tmp_path, "127.0.0.1")
-    # What its game has put there comes first; one that cannot be read leaves it open.
+    # What its game has put there comes first; if that cannot be read, the answer is open.
     own = instance.upper_dir / "left4dead2" / "cfg"
     own.mkdir(parents=True)
     (own / "lan.cfg").symlink_to("/etc/hostname")

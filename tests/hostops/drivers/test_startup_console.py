@@ -1,4 +1,4 @@
-"""What a starting game prints, read as the engine writes it."""
+"""The output of a starting game, read as the engine writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ FAILED = "map load failed: c5m1_waterfont not found or invalid"
 
 @pytest.fixture
 def log_path(tmp_path: Path) -> Path:
-    """Return what the first run of alpha prints to."""
+    """Return the output file of alpha's first run."""
     path = HostLayout(tmp_path).instance("alpha").console_log_path(1)
     path.parent.mkdir(parents=True)
     path.touch()
@@ -31,7 +31,7 @@ def log_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def console(tmp_path: Path, log_path: Path) -> Iterator[StartupConsole]:
-    """Return what reads that."""
+    """Return the console that reads it."""
     run = Run(1, 1, 1, "boot", 1.0, "100", 27015)
     console = StartupConsole(HostLayout(tmp_path).instance("alpha"), run)
     yield console
@@ -46,7 +46,7 @@ def say(path: Path, text: str) -> None:
 def test_a_map_that_cannot_be_loaded_is_told_in_the_engines_words_with_its_reason(
     console: StartupConsole, log_path: Path
 ) -> None:
-    # A line may be written in several pieces, with a look in between.
+    # A line may arrive in several pieces, with a check in between.
     say(log_path, f"Console initialized.\n{NO_SUCH_MAP}\nmap load fai")
     console.read()
     assert console.failed_maps == []

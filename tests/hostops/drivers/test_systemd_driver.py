@@ -1,4 +1,4 @@
-"""Which commands the systemd driver gives, and what it makes of the answers; no systemd is needed here."""
+"""Which commands the systemd driver runs, and how it reads the answers; no systemd is needed here."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def answer(**values: str) -> str:
 
 
 class FakeRunner:
-    """Answers the commands that were declared, in the order of their answers, and refuses any other."""
+    """Answers declared commands, in the order of their answers, and refuses all others."""
 
     def __init__(self, manager: str) -> None:
         self._prefix = ["systemctl", f"--{manager}", "--no-ask-password", "--no-pager"]
@@ -51,7 +51,7 @@ class FakeRunner:
         self.calls: list[str] = []
 
     def declare(self, command: str, *answers: str | Exception | Callable[[], str]) -> None:
-        """Let a command be run; the last answer is given again and again."""
+        """Allow a command; its last answer is repeated."""
         self._answers[command] = list(answers) or [""]
 
     def __call__(self, argv: Sequence[str]) -> str:
@@ -70,21 +70,21 @@ class FakeRunner:
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostLayout:
-    """Return a host's layout; the account's unit files lie in a folder of the test."""
+    """Return a host's layout; the account's unit files are in a folder of the test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return HostLayout(tmp_path / "host")
 
 
 @pytest.fixture
 def instance(layout: HostLayout) -> InstanceLayout:
-    """Return the layout of alpha, whose folder is there."""
+    """Return the layout of alpha, whose folder exists."""
     make_dir(layout.instance("alpha").dir)
     return layout.instance("alpha")
 
 
 @pytest.fixture
 def units_dir(tmp_path: Path) -> Path:
-    """Return where the account's unit files lie."""
+    """Return the folder of the account's unit files."""
     return tmp_path / "config" / "systemd" / "user"
 
 
@@ -96,7 +96,7 @@ def make_driver(layout: HostLayout, manager: Manager) -> tuple[UnitDriver, FakeR
 
 
 def launcher(instance: InstanceLayout, report: str) -> Callable[[], str]:
-    """Return what stands for the launcher that `systemctl start` starts: it reports, and is gone."""
+    """Return a stand-in for the launcher that `systemctl start` starts: it reports, and ends."""
 
     def act() -> str:
         descriptor = os.open(instance.launch_report_path, os.O_WRONLY | os.O_NONBLOCK)
@@ -246,7 +246,7 @@ def test_forgetting_removes_the_drop_in(
 def test_no_process_is_searched_for_after_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A start makes three calls, and a search goes through all of /proc.
+    # A start makes three calls, and a search reads all of /proc.
     program = tmp_path / "systemctl"
     program.write_text("#!/bin/sh\necho systemd 252\n")
     program.chmod(0o755)
@@ -317,7 +317,7 @@ KILLED = {"ExecMainCode": "2", "ExecMainStatus": "11", "Result": "signal"}
             "Crashed (exit code 71).",
             "",
         ),
-        # The init of the game's PID namespace tells of the signal by its exit status.
+        # The init of the game's PID namespace reports the signal in its exit status.
         (
             0,
             {"ActiveState": "activating", "Result": "exit-code"}
@@ -332,7 +332,7 @@ KILLED = {"ExecMainCode": "2", "ExecMainStatus": "11", "Result": "signal"}
             "restarting (1 of 5)",
         ),
         (0, {"ActiveState": "inactive", "Result": "success"}, "Crashed.", ""),
-        # systemd gave up by itself: its own count is another one.
+        # systemd gave up by itself: its own count is a different one.
         (2, {**KILLED, "ActiveState": "failed"}, "Crashed (SIGSEGV), gave up.", "gave up"),
         (
             0,
@@ -515,7 +515,7 @@ def test_systemds_own_limit_comes_after_the_budget() -> None:
     assert f"StartLimitIntervalSec={RESTART_WINDOW_SECONDS}" in lines
     (burst,) = [int(line.split("=")[1]) for line in lines if line.startswith("StartLimitBurst=")]
     assert burst > RESTART_BUDGET + 1
-    # It is by this exit code that the launcher gives up.
+    # This is the exit code with which the launcher gives up.
     assert f"RestartPreventExitStatus={EXIT_FAILED} {EXIT_BUSY}" in lines
 
 

@@ -1,4 +1,4 @@
-"""What stands in units: names that stay right when a link is switched from one release to another."""
+"""The content of units: names that stay right when a link is switched from one release to another."""
 
 import subprocess
 from pathlib import Path

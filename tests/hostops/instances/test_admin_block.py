@@ -1,4 +1,4 @@
-"""The lines of Saferoom in `admins_simple.ini`: nothing of anybody else's is lost, whatever stands there."""
+"""Saferoom's lines in `admins_simple.ini`: nobody else's lines are lost, whatever the file contains."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_a_broken_block_is_replaced_and_told_and_nobody_stays_an_admin_by_it(bro
     edited = write_block(text, [ZOEY])
     assert edited.text == MINE + b"// Below.\n" + block(b'"STEAM_1:0:1" "bcd" // Saferoom: Zoey')
     (remark,) = edited.remarks
-    assert "written anew at the end" in remark
+    assert "rewritten at the end" in remark
 
 
 def test_a_line_that_somebody_wrote_between_the_comments_is_kept_and_told() -> None:
@@ -91,5 +91,5 @@ def test_a_file_that_is_a_copy_follows_its_original_until_somebody_changes_it() 
     assert b"Old" not in followed
     changed = followed.replace(b"// New.", b"// Newer.")
     assert write_block(changed, [BILL], b"// Newest.\n").text == changed
-    # That of a host which copies the game lies there before the first admin does.
+    # The file of a host which copies the game is there before the first admin is.
     assert write_block(b"// Old.", [], b"// Old.").text == write_block(None, [], b"// Old.").text

@@ -1,4 +1,4 @@
-"""SourceMod's file of admins on the disk: a copy of a layer's, written at a start and while a game runs."""
+"""SourceMod's file of admins on disk: a copy of a layer's, written at a start and while a game runs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ LINE = b'"STEAM_1:0:1" "z" // Saferoom: Zoey\n'
 
 
 class Files:
-    """An instance with one overlay, which has SourceMod."""
+    """An instance with one overlay, which contains SourceMod."""
 
     def __init__(self, root: Path) -> None:
         self.layout = HostLayout(root)
@@ -39,13 +39,13 @@ class Files:
         write_at_start(self.instance, [self.overlay], admins, callbacks)
 
     def write(self, *admins: SpecAdmin) -> AdminsOutcome:
-        """Do what is done while it runs."""
+        """Do what happens while it runs."""
         return write_while_running(self.layout, self.instance, admins).outcome
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[Files]:
-    """Return an instance that never ran."""
+    """Return an instance that has never run."""
     files = Files(tmp_path)
     yield files
     assert (files.overlay / PATH).read_bytes() in (b"// Of the pack.\n", b"// Other.\n")

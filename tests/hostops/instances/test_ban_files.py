@@ -1,4 +1,4 @@
-"""What a game has written of bans: those that were lifted are taken out, and nothing else is touched."""
+"""Bans that a game has written: lifted ones are taken out, and nothing else is touched."""
 
 from pathlib import Path
 

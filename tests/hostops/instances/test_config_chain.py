@@ -1,4 +1,4 @@
-"""Every config of a server becomes a file of one chain; what the game would choke on is said, or refused."""
+"""Every config of a server becomes a file of one chain; what the game cannot take is reported, or refused."""
 
 import os
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def layout(tmp_path: Path) -> HostLayout:
 
 @pytest.fixture
 def write(layout: HostLayout) -> Write:
-    """Return what writes a cfg file of an overlay, or of the release."""
+    """Return a function that writes a cfg file of an overlay, or of the release."""
 
     def write(layer: str, path: str, content: str | bytes) -> Path:
         top = layout.releases_dir if layer == "100" else layout.overlays_dir
@@ -44,7 +44,7 @@ def write(layout: HostLayout) -> Write:
 
 
 def chain_of(layout: HostLayout, *overlays: str, **changes: Any) -> ConfigChain:
-    """Return the chain of a server with these overlays, the topmost first."""
+    """Return the chain of a server with these overlays, topmost first."""
     return make_chain(layout, replace(SPEC, overlays=overlays, **changes), "100")
 
 
@@ -235,7 +235,7 @@ class TestPasswords:
             assert secret not in shown
         assert "sv_password ********" in shown
         assert "say ******** ********" in shown
-        # The game gets them all.
+        # The game gets all of them.
         assert b"sesame" in chain.files[f"{CFG}/saferoom/10-maps.cfg"]
         assert "hunter2" not in repr(chain)
 
@@ -246,7 +246,7 @@ class TestCopies:
         assert copied(text) == 'hostname "a // b; c"\nsv_lan 0\nsv_tags x\n'
 
     def test_each_command_has_a_line_that_no_branch_of_the_engine_cuts(self) -> None:
-        """Behind the cut of a longer one, some branches execute what was quoted."""
+        """After the cut in a longer one, some branches execute what was quoted."""
         line = "; ".join(["echo aaaaaaaaaaaa"] * 50) + '; echo "'
         line += f'{"x" * (1023 - len(line))}hostport 27099"'
         assert max(map(len, copied(line).splitlines())) < 510

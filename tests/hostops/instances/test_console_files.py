@@ -148,7 +148,7 @@ KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
 def claim_room(path: Path, offset: int, size: int) -> None:
-    """Let the file take room behind its end, as a game can by the descriptor that it prints to."""
+    """Let the file reserve space behind its end, as a game can through the descriptor that it prints to."""
     libc = ctypes.CDLL(None, use_errno=True)
     with path.open("ab") as file:
         numbers = (ctypes.c_int64(offset), ctypes.c_int64(size))
@@ -159,7 +159,7 @@ def claim_room(path: Path, offset: int, size: int) -> None:
 def test_room_that_a_game_claims_behind_what_it_prints_is_given_back(
     instance: InstanceLayout, printed: int
 ) -> None:
-    """Of each run, since one may end between two looks."""
+    """For every run, because one may end between two checks."""
     line = b"x" * 99 + b"\n"
     for run in (1, 2):
         write(instance, run, line * (printed // len(line)))

@@ -51,7 +51,7 @@ def test_a_console_made_later_counts_as_written_until_it_can_be_watched(layout: 
 
 
 @pytest.mark.parametrize("way", ["removed", "renamed", "its parent renamed"])
-def test_an_instance_made_again_is_watched_anew(
+def test_an_instance_made_again_is_watched_again(
     layout: HostLayout, tmp_path: Path, way: str
 ) -> None:
     watch = ConsoleWatch(layout)
@@ -87,7 +87,7 @@ def test_after_too_many_events_every_console_counts_as_written(
     monkeypatch.setattr(inotify, "_READ_BYTES", 128)
     watch = ConsoleWatch(layout)
     watch.find_written(NAMES)
-    for _ in range(20):  # in turns, as the kernel merges equal events that follow each other
+    for _ in range(20):  # in turns, because the kernel merges equal events that follow each other
         for name in NAMES:
             print_to(layout.instance(name))
     assert watch.find_written((*NAMES, "gamma")) == {*NAMES, "gamma"}

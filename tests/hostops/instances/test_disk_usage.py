@@ -1,4 +1,4 @@
-"""What a server wrote itself is measured, and no server is started on a disk that is nearly full."""
+"""A server's own files are measured, and no server is started on a disk that is nearly full."""
 
 import os
 from pathlib import Path

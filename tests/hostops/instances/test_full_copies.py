@@ -47,7 +47,7 @@ def test_a_server_runs_from_its_copy_and_it_is_told_why(
 def test_a_host_whose_kernel_forbids_it_is_known_and_works(
     cli: CLI, root: Path, tree: Path, alpha: Path
 ) -> None:
-    # Within a user namespace, further ones can be forbidden as an administrator would on a host.
+    # Inside a user namespace, further ones can be forbidden, as an administrator would on a host.
     program = (
         "import os, sys; from pathlib import Path; from hostops.cli import main; "
         "Path('/proc/sys/user/max_user_namespaces').write_text('0'); sys.exit(main(sys.argv[1:]))"

@@ -1,6 +1,6 @@
-"""Whatever a game puts in the place of an instance's file, the host layer answers, and none outside is touched.
+"""Whatever a game puts in place of an instance's file, the host layer copes, and touches nothing outside.
 
-Without overlays, and without a box around it, a game can write the whole folder of its instance.
+Without overlays, and without a box around it, a game can write to the whole folder of its instance.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ def copying(root: Path) -> Host:
 
 @pytest.fixture(scope="module")
 def _small_memory() -> object:
-    """Nothing that is read by the mouthful gets past this."""
+    """Nothing that is read in small pieces exceeds this."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (4 * 1024**3, limits[1]))
     yield
@@ -116,7 +116,7 @@ def test_an_instance_whose_files_were_replaced_is_read_and_deleted(
     for attack in ATTACKS:
         take_away(alpha / place)
         attack(alpha / place, outside)
-        # None of these may raise anything but what is for people.
+        # None of these may raise anything except what is meant for people.
         assert copying.statuses().keys() == {"alpha"}
         copying.releases()
         for position in (ConsolePosition(), ConsolePosition(1, 10, 5.0)):

@@ -1,4 +1,4 @@
-"""Generated layers are named by what they hold, and what hides them in the upper layer is moved aside."""
+"""Generated layers are named by their content, and what hides them in the upper layer is moved aside."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ def test_a_layer_is_made_once_and_named_by_its_content(tmp_path: Path) -> None:
     assert list_generated(tmp_path / second) == [CONFIG]
 
 
-def test_half_a_layer_is_made_anew(tmp_path: Path) -> None:
+def test_half_a_layer_is_made_again(tmp_path: Path) -> None:
     name = generate_layer(tmp_path / "other", {CONFIG: b"a\n"})
     (tmp_path / f".{name}.new" / "left4dead2").mkdir(parents=True)
     assert generate_layer(tmp_path, {CONFIG: b"a\n"}) == name

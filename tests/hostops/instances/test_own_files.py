@@ -1,4 +1,4 @@
-"""A server's own files over those of its overlays: managed ones give way, seeds stay, nothing is lost."""
+"""A server's own files that hide managed files are moved aside, those that hide seeds stay; none is lost."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Reset wipes what a server wrote, and nothing else."""
+"""Reset removes what a server wrote, and nothing else."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_settings_and_console_stay(host: Host, alpha: Path) -> None:
     )
 
 
-def test_a_full_copy_is_made_anew(root: Path, alpha: Path) -> None:
+def test_a_full_copy_is_made_again(root: Path, alpha: Path) -> None:
     host = Host(root, game_source="simulator", stop_timeout_seconds=2, layering="copy")
     host.start("alpha")
     write(alpha / "tree")

@@ -1,4 +1,4 @@
-"""Which processes are a run's, and how it ended, as systemd tells it."""
+"""Which processes belong to a run, and how it ended according to systemd."""
 
 import shutil
 from dataclasses import replace
@@ -26,7 +26,7 @@ from tests.ports import find_free_port
             CrashedRun(3, exit_signal="SIGKILL", is_out_of_memory=True),
             "out of memory",
         ),
-        # The launcher ended, and not the game, so this says nothing of the run before.
+        # The launcher ended, not the game, so this says nothing about the previous run.
         ("exit-code exited 75\n", CrashedRun(3), ""),
         ("", CrashedRun(3), ""),
         ("signal killed\n", CrashedRun(3), ""),
@@ -42,7 +42,7 @@ def test_the_end_of_a_run_is_read(text: str, crash: CrashedRun, how: str) -> Non
 def test_a_server_of_another_host_that_is_called_the_same_is_not_taken_for_its_own(
     installed_root: Path, tmp_path: Path
 ) -> None:
-    """The kernel gives the number of a mount namespace to another one once the first is gone."""
+    """Once a mount namespace is gone, the kernel gives its number to another one."""
     here, there = tmp_path / "here", tmp_path / "there"
     for root in (here, there):
         shutil.copytree(installed_root, root, symlinks=True)

@@ -1,4 +1,4 @@
-"""What is remembered of a run is what a look at its files would say."""
+"""What is remembered of a run is what its files would say."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstanceLayout:
-    """Return an instance whose game is this process, and that answers."""
+    """Return an instance whose game is this process, and which answers."""
     monkeypatch.setattr(status_memory, "SETTLED_SECONDS", 0.0)
     instance = HostLayout(tmp_path).instance("alpha")
     instance.console_dir.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_the_end_of_its_process_is_seen_at_once(
     assert memory.read_status(instance).state is InstanceState.RUNNING
     monkeypatch.setattr(status_memory, "is_alive", lambda *_: False)
     record = json.loads(instance.run_path.read_text()) | {"start_ticks": 1}
-    # In place, as nothing does: the folder's times stay.
+    # In place, as nothing does: the folder's times stay the same.
     instance.run_path.write_text(json.dumps(record))
     assert memory.read_status(instance).state is InstanceState.CRASHED
 

@@ -1,4 +1,4 @@
-"""Files are replaced, copied and removed so that half of it is never taken for the whole."""
+"""Files are replaced, copied and removed so that half a file is never mistaken for a whole one."""
 
 import os
 from pathlib import Path

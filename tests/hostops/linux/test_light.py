@@ -1,4 +1,4 @@
-"""What the launcher uses in place of parts of the standard library does the same."""
+"""The launcher's replacements for parts of the standard library behave the same."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Lines are cut as a terminal would show them, whatever comes in which pieces."""
+"""Lines are split as a terminal would show them, whatever pieces the bytes arrive in."""
 
 import pytest
 

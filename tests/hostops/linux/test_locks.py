@@ -126,7 +126,7 @@ def test_a_living_holder_that_has_not_named_itself_yet_is_left_alone(path: Path)
     cancel = CancelToken()
     output.when("waiting", cancel.cancel)
     with locks.hold(path, "install", Callbacks()):
-        # As if a dead one's name still stood there.
+        # As if a dead process's name were still there.
         path.write_text(
             '{"pid": 1, "start_ticks": 1, "boot_id": "an earlier one", "purpose": "install"}'
         )
@@ -147,7 +147,7 @@ def test_whoever_took_the_lock_while_orphans_were_looked_for_is_left_alone(
     me = read_own_stat()
 
     def look_too_late() -> Iterator[ProcessStat]:
-        # The orphan is gone, and this process holds the lock: what has it open is a command of it.
+        # The orphan is gone, and this process holds the lock: anything that has it open is its command.
         newcomer = locks.Holder(me.pid, me.start_ticks, read_boot_id(), "install")
         path.write_text(json.dumps(asdict(newcomer)))
         return living_processes()

@@ -1,4 +1,4 @@
-"""What the kernel says of the machine's memory."""
+"""The kernel's facts about the machine's memory."""
 
 import pytest
 

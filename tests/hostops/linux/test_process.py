@@ -34,7 +34,7 @@ def test_it_gives_both_streams_line_by_line_from_two_threads() -> None:
 
     def on_line(stream: str, line: str) -> None:
         threads.add(threading.get_ident())
-        both_read.wait()  # passes only if the streams are read side by side
+        both_read.wait()  # passes only if both streams are read at the same time
         output.on_line(stream, line)
 
     program = "import sys; print('out'); print('err', file=sys.stderr)"
@@ -71,7 +71,7 @@ def test_bad_bytes_and_long_lines_come_through_in_bounds() -> None:
 def test_a_pty_makes_a_program_print_at_once() -> None:
     output = Output()
     cancel = CancelToken()
-    # Without a terminal, Python holds this back until its end, which never comes.
+    # Without a terminal, Python holds this back until it ends, which it never does.
     output.when("ready", cancel.cancel)
     program = "import signal; print('ready'); signal.pause()"
     with pytest.raises(OperationCancelled):
@@ -89,7 +89,7 @@ def test_nothing_of_our_environment_or_descriptors_leaks(
         program = "import os; print(sorted(os.environ)); print(sorted(map(int, os.listdir('/proc/self/fd'))))"
         run_here(python(program), output)
     assert "SECRET_KEY" not in output.text
-    # The last one is what listdir uses itself.
+    # listdir itself uses the last one.
     assert output.lines[-1] == ("stdout", "[0, 1, 2, 3]")
 
 

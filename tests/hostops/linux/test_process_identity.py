@@ -10,7 +10,7 @@ from hostops.linux.process_identity import family_of, read_ancestry, read_stat
 from tests.hostops.hosts import read_until
 from tests.waiting import wait_until
 
-# A child that begins a session of its own, and a grandchild in the first session whose parent is gone.
+# A child that begins its own session, and a grandchild in the first session whose parent is gone.
 FAMILY = """
 import os, signal
 reader, writer = os.pipe()
@@ -46,7 +46,7 @@ def test_a_family_has_children_with_a_session_of_their_own_and_orphans_of_its_se
                 os.kill(pid, signal.SIGKILL)
 
 
-# Its first thread ends; another one goes on.
+# Its first thread ends; another one continues.
 HEADLESS = """
 import ctypes, signal, threading
 def go_on():

@@ -33,8 +33,8 @@ TCP6 = """\
    2: 0000000000000000FFFF00000200000A:6987 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4717 1 0000000000000000 100 0 0 10 0
 """  # noqa: E501
 
-# Becomes another account's program that holds a port as a game does: in a user and a mount namespace of its
-# own, without a capability. What Python would import later is out of that account's reach.
+# Becomes another account's program that holds a port as a game does: in its own user and mount namespaces,
+# without any capability. Modules that Python would import later are out of that account's reach.
 GAME = """
 import ctypes, encodings.ascii, os, socket, sys, warnings
 from hostops.linux.namespaces import drop_privileges, enter_namespaces
@@ -141,7 +141,7 @@ def test_listening_sockets_are_found_without_netlink_too(
 
 
 def test_netlink_tells_why_it_does_not_answer() -> None:
-    # The kernel knows no such family.
+    # The kernel does not know this family.
     with pytest.raises(OSError, match=r"Invalid argument|No such file"):
         list(socket_diag.read_listening(socket.AF_UNSPEC))
 
@@ -168,7 +168,7 @@ def test_a_name_is_printable_whatever_a_process_calls_itself() -> None:
 
 
 def look_as(uid: int, inode: int) -> str:
-    """Return whom the account `uid` sees holding a socket."""
+    """Return the holder of a socket as the account `uid` sees it."""
     argv = [sys.executable, "-c", LOOK, str(inode), str(uid)]
     return subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
@@ -198,7 +198,7 @@ def test_a_process_that_is_gone_has_no_sockets() -> None:
 
 
 def test_a_file_with_a_path_too_long_to_tell_hides_no_socket(tmp_path: Path) -> None:
-    """Any game can open one, and its host looks at what every process has open."""
+    """Any game can open one, and its host checks what every process has open."""
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         for _ in range(17):

@@ -1,4 +1,4 @@
-"""What a game wrote is opened only as what it should be, never outside of its folder, and without waiting."""
+"""What a game wrote is opened only as what it should be, only inside its folder, and without waiting."""
 
 import errno
 import os
@@ -84,7 +84,7 @@ def folder(target: Path) -> None:
 
 
 def listening_socket(target: Path) -> None:
-    # Bound by a relative name: a path has a hundred bytes at most.
+    # Bound by a relative name: a path has at most a hundred bytes.
     subprocess.run(
         [sys.executable, "-c", "import socket; socket.socket(1).bind('s')"],
         cwd=target.parent,
@@ -236,7 +236,7 @@ def test_what_is_moved_aside_keeps_apart_and_within_a_names_length(top: Path) ->
 
 
 DEEP = 1050
-"""Of folders in each other: longer than a path may be, and deeper than Python recurses."""
+"""Nested folders: a longer path than is allowed, and deeper than Python recurses."""
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_a_tree_of_any_depth_is_removed(deep_tree: Path, tmp_path: Path) -> None
 
 
 def test_a_walk_through_a_tree_that_is_too_deep_ends_with_a_reason(tmp_path: Path) -> None:
-    """Twenty names of the greatest length are a longer path than the kernel takes."""
+    """Twenty names of the greatest length make a longer path than the kernel accepts."""
     opened = current = os.open(tmp_path, os.O_RDONLY)
     try:
         for _ in range(20):
@@ -382,7 +382,7 @@ def test_a_file_that_takes_more_than_is_free_is_not_copied(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="is an unprivileged user already")
 def test_all_of_this_holds_for_an_unprivileged_user_too(tmp_path: Path) -> None:
-    """Root is let through where others are not, such as folders of mode 000: here it has no capability."""
+    """Root gets through where others do not, such as folders of mode 000: here it has no capability."""
     done = subprocess.run(
         [
             *("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable),

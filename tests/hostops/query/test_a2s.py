@@ -138,7 +138,7 @@ Answer = Callable[[bytes, int], list[bytes]]
 
 @contextmanager
 def server_that_answers(answer: Answer) -> Iterator[int]:
-    """Run a UDP server that answers each request with `answer(request, its number)`; give its port."""
+    """Run a UDP server that answers each request with `answer(request, its number)`; yield its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""Asking many servers at once: who answers, who does not, and who had better not be listened to."""
+"""Querying many servers at once: who answers, who does not, and whose answers must be ignored."""
 
 import socket
 from contextlib import ExitStack, closing
@@ -15,7 +15,7 @@ BUSY_SECONDS = 2.0
 
 
 def ask(*ports: int, timeout_seconds: float = 5) -> dict[int, ServerInfo]:
-    """Return what a sweep of `ports` brings."""
+    """Return the result of a sweep of `ports`."""
     with closing(Sweep(dict.fromkeys(ports, "127.0.0.1"), timeout_seconds)) as sweep:
         wait_until(sweep.collect, 10, "the sweep does not end")
         return sweep.answers
@@ -97,7 +97,7 @@ def test_who_answers_with_challenges_alone_is_not_asked_for_ever() -> None:
 
     with server_that_answers(answer) as port:
         assert ask(port, timeout_seconds=BUSY_SECONDS) == {}
-    # The first question, the second one half-way, and an answer to so many challenges.
+    # The first query, a second one half-way, and an answer to that many challenges.
     assert len(requests) == 2 + MOST_CHALLENGES
 
 

@@ -1,4 +1,4 @@
-"""What `cvarlist` says, as the engine prints it and as strangers' plugins fill it."""
+"""The output of `cvarlist`, as the engine prints it and as strangers' plugins fill it."""
 
 import random
 from time import process_time

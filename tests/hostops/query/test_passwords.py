@@ -1,4 +1,4 @@
-"""A server is asked for its passwords for a few seconds at most, and not after the end was asked for."""
+"""A server is asked for its passwords for a few seconds at most, and not after a cancel."""
 
 import socket
 import threading

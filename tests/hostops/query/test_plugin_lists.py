@@ -1,4 +1,4 @@
-"""What MetaMod and SourceMod list is read, whatever plugins of strangers print in its place."""
+"""The lists of MetaMod and SourceMod are parsed, whatever strangers' plugins print instead."""
 
 import time
 

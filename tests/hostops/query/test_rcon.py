@@ -56,7 +56,7 @@ def test_random_bytes_are_never_anything_but_an_rcon_error() -> None:
 
 @contextmanager
 def server_that_does(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Run a TCP server that does `serve(connection)` with its one client; give its port."""
+    """Run a TCP server that calls `serve(connection)` for its one client; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -86,7 +86,7 @@ def read_packets(connection: socket.socket, count: int) -> list[Packet]:
 
 
 def answering(*answers: bytes) -> Callable[[socket.socket], None]:
-    """Return what a server does that grants access and sends `answers`, one TCP segment each."""
+    """Return a server function that grants access and sends `answers`, one TCP segment each."""
 
     def serve(connection: socket.socket) -> None:
         read_packets(connection, 1)

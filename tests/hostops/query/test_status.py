@@ -1,4 +1,4 @@
-"""What `status` says of people, as real servers and hostile names have it."""
+"""What `status` says about people, from real servers and with hostile names."""
 
 import random
 

@@ -32,7 +32,7 @@ class SteamCmd:
         self.control()
 
     def control(self, **settings: object) -> None:
-        """Write the control file: no time passes unless `seconds` is given."""
+        """Write the control file: nothing takes time unless `seconds` is given."""
         self.control_path.write_text(json.dumps({"steamcmd": {"seconds": 0, **settings}}))
 
     def argv(self, *commands: str) -> list[str]:
@@ -68,7 +68,7 @@ class SteamCmd:
 
 
 class Spawned:
-    """A running process whose output is read line by line as it comes."""
+    """A running process whose output is read line by line as it arrives."""
 
     def __init__(
         self, argv: list[str], cwd: Path, environment: dict[str, str], stdin: int = subprocess.PIPE
@@ -93,7 +93,7 @@ class Spawned:
         self.process.stdin.flush()
 
     def wait_for(self, text: str, *, count: int = 1) -> str:
-        """Wait until `count` lines hold `text`; return the last of them."""
+        """Wait until `count` lines contain `text`; return the last of them."""
 
         def found() -> str | None:
             matching = [line for line in list(self.lines) if text in line]
@@ -105,7 +105,7 @@ class Spawned:
             raise AssertionError(f"{error}\n" + "\n".join(self.lines)) from None
 
     def ask(self, command: str, end: str) -> list[str]:
-        """Type a command and return its lines, up to the one that is `end`."""
+        """Type a command and return its lines, up to the line `end`."""
         start = len(self.lines)
         self.send(command)
         self.wait_for_line(end, start)
@@ -126,7 +126,7 @@ class Spawned:
         return code
 
     def close(self) -> None:
-        """End it by force, with whatever it has started, and close its pipes."""
+        """Kill it, with everything it has started, and close its pipes."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()

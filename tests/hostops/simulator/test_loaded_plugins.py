@@ -1,4 +1,4 @@
-"""MetaMod and SourceMod load what they find, fail as the real ones do, and what they list can be read."""
+"""MetaMod and SourceMod load what they find, fail as the real ones do, and their lists can be parsed."""
 
 from collections.abc import Mapping
 from pathlib import Path

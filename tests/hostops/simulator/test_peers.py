@@ -1,6 +1,6 @@
-"""Others who speak these protocols: their clients with the simulator, our client with their server.
+"""Other programs that speak these protocols: their clients with the simulator, our client with their server.
 
-So neither the simulator nor our own clients are right only by each other.
+So the simulator and our own clients are not just right by each other's standard.
 """
 
 import threading
@@ -21,7 +21,7 @@ NAMES = ("Zoey", '"quoted" // ;', "12", "Añejo 漢字")
 
 @pytest.fixture
 def game(servers: GameServers, port: int) -> int:
-    """Return the port of a server with people on it whose names are odd."""
+    """Return the port of a server with oddly named people on it."""
     servers.config(f"rcon_password {PASSWORD}\n")
     server = servers.start(port, "+map", "c5m1_waterfront", "versus")
     for number, name in enumerate(NAMES):
@@ -32,7 +32,7 @@ def game(servers: GameServers, port: int) -> int:
 
 @pytest.fixture
 def others_server() -> Iterator[tuple[rconx.RconServer, int, list[str]]]:
-    """Return a server of somebody else's, its port, and the commands that it was sent."""
+    """Return somebody else's server, its port, and the commands that it was sent."""
     sent: list[str] = []
 
     def answer(command: rconx.RconContent, _connection: rconx.ConnectionInfo) -> str:

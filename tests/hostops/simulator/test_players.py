@@ -59,7 +59,7 @@ def test_a_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     bans = Bans("ID filter list", "banid")
     bans.add("STEAM_1:0:1", 1)
     now[0] += 59
-    # The list has for how long it was made, not what is left.
+    # The list shows how long the ban was made for, not what is left of it.
     assert bans.lines() == ["ID filter list: 1 entry", "1 STEAM_1:0:1 : 1.000 min"]
     now[0] += 1
     assert bans.lines() == ["ID filter list: empty"]

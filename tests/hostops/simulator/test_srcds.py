@@ -1,4 +1,4 @@
-"""The simulated game server, as its users meet it: console, files, queries, RCON, and its ways to end."""
+"""The simulated game server as its users meet it: console, files, queries, RCON, and its ways to end."""
 
 import os
 import random
@@ -26,12 +26,12 @@ HOST = "127.0.0.1"
 
 
 def log_texts(lines: list[str]) -> list[str]:
-    """Return what the log lines among `lines` say, without their time."""
+    """Return the texts of the log lines among `lines`, without their time."""
     return [found[1] for line in lines if (found := LOG_LINE.match(line))]
 
 
 def answers(port: int, timeout_seconds: float = 0.5) -> bool:
-    """Whether the server on `port` answers a query; who expects that gives it the time of a busy machine."""
+    """Whether the server on `port` answers a query; if that is expected, it gets the time of a busy machine."""
     try:
         a2s.query_info(HOST, port, timeout_seconds)
     except a2s.QueryError:
@@ -322,7 +322,7 @@ def test_server_cfg_is_applied_and_read_again_at_each_map(servers: GameServers, 
         'Server cvar "sv_gravity" = "700"',
     ]
     assert server.ask("hostname", '"hostname" = "Saferoom // Two" ( def. "Left 4 Dead 2" )')
-    # Outside of quotes, // begins a comment: a classic.
+    # Outside quotes, // begins a comment: a classic.
     assert server.ask("sv_downloadurl", '"sv_downloadurl" = "http:" ( def. "" )')
     server.send("sv_gravity 600; changelevel c1m2_streets; sv_gravity")
     server.wait_for('"sv_gravity" = "700" ( def. "800" )')
@@ -468,7 +468,7 @@ def test_status_has_the_form_of_left_4_dead_2(servers: GameServers, port: int) -
     ]
     row = r"""#  2 1 "The 'Doc" STEAM_1:0:257588 00:\d\d \d+ 0 active 30000 192\.0\.2\.\d+:27005"""
     assert re.fullmatch(row, status[8])
-    # Of one digit, a bot's user id stands where a player's has a blank as well.
+    # If a bot's user id has a single digit, it is in the same place, where a player's has a blank as well.
     assert status[9:] == ['# 3 "Ellis" BOT active', "#end"]
 
 
@@ -518,7 +518,7 @@ def test_a_ban_keeps_out_and_is_written(servers: GameServers, port: int) -> None
     assert "Dropped A from server (Added to banned list)" in server.lines
     assert "Dropped B from server (bye)" in server.lines
     assert "Dropped C from server (Kicked by Console)" in server.lines
-    # A ban with an end is not kept, as in the real server.
+    # A ban with an end is not stored, as in the real server.
     cfg = servers.game_dir / "left4dead2" / "cfg"
     assert (cfg / "banned_user.cfg").read_text() == "banid 0 STEAM_1:0:1\n"
     assert (cfg / "banned_ip.cfg").read_text() == ""
@@ -561,7 +561,7 @@ def test_who_sends_wrong_passwords_is_banned(servers: GameServers, port: int) ->
     with pytest.raises(rcon.RconError, match="closed the connection"):
         rcon.execute(HOST, port, "wrong", "status", TIMEOUT)
     server.wait_for("Banning 127.0.0.1 for rcon hacking attempts")
-    # The right one does not help any more, and queries are not answered either.
+    # The right one no longer helps either, and queries are not answered.
     with pytest.raises(rcon.RconError):
         rcon.execute(HOST, port, "secret", "status", TIMEOUT)
     assert not answers(port)
@@ -614,7 +614,7 @@ def test_a_change_of_map_may_lead_to_dead_center_and_a_private_word_to_one(
 
 
 def make_pack(paths: list[str], version: int = 1) -> bytes:
-    """Return a VPK with these files, each empty."""
+    """Return a VPK with these files, all empty."""
     directory = b""
     for path in paths:
         folder, _, name = path.rpartition("/")

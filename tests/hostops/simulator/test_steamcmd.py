@@ -1,4 +1,4 @@
-"""The simulated SteamCMD: what it prints, leaves on disk and ends with, and how it is taken up again."""
+"""The simulated SteamCMD: its output, its files, its exit codes, and how it resumes."""
 
 import json
 import os
@@ -173,7 +173,7 @@ def test_an_update_changes_only_some_files(cmd: SteamCmd) -> None:
     assert 5 < len(changed) < 20
     assert b"PatchVersion=2.2.2.2" in after["left4dead2/steam.inf"]
     assert manifest(cmd).build_id == "19684022"
-    # Archives are patched in place, which shows through hard links; all else is renamed over.
+    # Archives are patched in place, which shows through hard links; everything else is renamed into place.
     same_inode = {p for p in changed if (cmd.install_dir / p).stat().st_ino == inodes[p]}
     assert same_inode == {"left4dead2/pak01_dir.vpk", "update/pak01_dir.vpk"}
 
@@ -419,7 +419,7 @@ def test_one_failure_can_be_limited_to_some_runs(cmd: SteamCmd) -> None:
     assert codes == [8, 8, 0]
 
 
-# Mistakes of whoever runs it
+# Mistakes in running it
 
 
 def test_commands_that_cannot_work_say_so(cmd: SteamCmd) -> None:

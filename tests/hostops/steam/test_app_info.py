@@ -1,4 +1,4 @@
-"""Steam is asked for its latest build, and only what it says is believed."""
+"""Steam is asked for its latest build, and only its own answer is believed."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ REAL_SHAPE = "\n".join(app_info_lines("222860", "19684021"))
         (REAL_SHAPE, "19684021"),
         (REAL_SHAPE.replace("\n", "\r\n"), "19684021"),
         (REAL_SHAPE.replace("\n", " ").replace("\t", ""), "19684021"),
-        (REAL_SHAPE[: REAL_SHAPE.index('"timeupdated"')], "19684021"),  # cut, but behind it
+        (REAL_SHAPE[: REAL_SHAPE.index('"timeupdated"')], "19684021"),  # cut off, but after it
         (REAL_SHAPE[: REAL_SHAPE.index('"public"')], None),
         (REAL_SHAPE.replace('"19684021"', '"0"'), None),
         (REAL_SHAPE.replace('"19684021"', '"-1"'), None),

@@ -1,4 +1,4 @@
-"""SteamCMD's own log is read for what it does not print: of the latest run, and never outside its home."""
+"""SteamCMD's own log is read for what SteamCMD does not print: only its latest run, and only in its home."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ RUN = """
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Return where the log is to be written, in a home."""
+    """Return the path of the log in a home."""
     (tmp_path / "home" / "logs").mkdir(parents=True)
     return tmp_path / "home" / "logs" / bootstrap_log.NAME
 

@@ -1,4 +1,4 @@
-"""The game is installed beside what is there, and becomes current only when it is whole."""
+"""The game is installed beside existing releases, and becomes current only when it is complete."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What would keep an install from working is told before it begins: one cause, one cure."""
+"""What would keep an install from working is reported before it begins: one cause, one cure."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ def layout(tmp_path: Path) -> HostLayout:
 
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the only folder with libraries of a host that has all of them."""
+    """Return the only folder of libraries on a host that has all of them."""
     folder = tmp_path / "lib32"
     folder.mkdir()
     for name in preflight.LIBRARIES:

@@ -1,4 +1,4 @@
-"""A silence is told with since when, and in the end given up, by a clock that nobody sets."""
+"""A silence is reported with its start, and finally given up on, by a clock that nobody sets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A Steam Guard code is asked for while SteamCMD waits for it, typed at its terminal, and shown nowhere."""
+"""A Steam Guard code is requested while SteamCMD waits for it, typed at its terminal, and shown nowhere."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def owner(root: Path, password: str = PASSWORD) -> Host:
 
 
 def giver(*codes: str | None) -> tuple[Callable[[], str | None], list[str | None]]:
-    """Return what gives one code after the other, and those that it has given."""
+    """Return a function that gives one code after the other, and the list of those it has given."""
     left: Iterator[str | None] = iter(codes)
     given: list[str | None] = []
 
@@ -82,7 +82,7 @@ def test_without_a_code_the_install_fails_and_says_what_to_do(empty_root: Path) 
     write_control(empty_root, steamcmd={"guard": "email"})
     with pytest.raises(HostError, match=r"nobody entered one in time.*l4d2ctl steam-login"):
         owner(empty_root).install_runtime(ask_code=lambda: None)
-    # Also where nobody can be asked at all.
+    # Even if nobody can be asked at all.
     with pytest.raises(HostError, match=r"asks for a Steam Guard code.*l4d2ctl steam-login"):
         owner(empty_root).install_runtime()
     assert not installers(empty_root)
@@ -157,7 +157,7 @@ def test_l4d2ctl_asks_on_the_terminal_and_shows_nothing_of_it(empty_root: Path) 
 
 
 class Terminal:
-    """A command whose only terminal is one that this reads and types at."""
+    """A command whose only terminal is one that this class reads and types at."""
 
     def __init__(self, argv: list[str], root: Path) -> None:
         self.seen = ""

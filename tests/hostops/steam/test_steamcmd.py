@@ -23,7 +23,7 @@ from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, Output, write_control
 
 
 class FakeSteamCmd:
-    """Stands for the process: gives the output that was declared for each run, and refuses any other."""
+    """Stands in for the process: prints the output declared for each run, and refuses any other run."""
 
     def __init__(self, install_dir: Path, *runs: tuple[str, int, str]) -> None:
         self.install_dir = install_dir
@@ -389,7 +389,7 @@ def test_progress_is_reported_and_its_lines_are_thinned_out(
     output = Output()
     install(monkeypatch, install_dir, ("linux", 0, "\n".join(lines)), output=output)
     downloading = [percent for name, percent in output.stages if name == "Downloading"]
-    # At 0 % nothing is known but that it has begun: a bar that stands there would look stuck.
+    # At 0 % all that is known is that it has begun: a bar at 0 would look stuck.
     assert downloading == [None, *range(1, 100)]
     assert ("Updating SteamCMD", None) in output.stages
     assert ("Committing", 50) in output.stages
@@ -495,7 +495,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class SlowOutput(Output):
-    """Lets minutes pass in the first `runs` runs, once they are silent and when that is told."""
+    """Lets minutes pass in the first `runs` runs, when a silence begins and when it is reported."""
 
     def __init__(self, clock: Clock, runs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An update costs what it changes, and whatever happens to it, no installed file is ever changed."""
+"""An update costs what it changes, and whatever happens to it, no installed file ever changes."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ PATCHED = ("left4dead2/pak01_dir.vpk", "update/pak01_dir.vpk")
 
 @pytest.fixture
 def pristine(root: Path) -> Callable[[], None]:
-    """Return what asserts that the installed release is still, to the byte, what it was."""
+    """Return a function that asserts that the installed release is unchanged, to the byte."""
     release = root / "releases" / BUILD_ID
 
     def read() -> dict[str, tuple[bytes, int, int]]:
@@ -170,7 +170,7 @@ def test_a_cancelled_update_is_gone_on_with(
 def test_a_finished_update_is_never_written_to_again(
     host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, pristine: Callable[[], None]
 ) -> None:
-    """Its files may be links into a release by then: SteamCMD must not be let near them."""
+    """Its files may be links into a release by then: SteamCMD must not be allowed near them."""
     cancel = CancelToken()
     real_build = Assembly.build
 
@@ -185,7 +185,7 @@ def test_a_finished_update_is_never_written_to_again(
         host.install_runtime(cancel=cancel)
     monkeypatch.undo()
     assert host.facts().build_id == BUILD_ID
-    # Steam has the next build by now, but what is finished becomes a release first.
+    # Steam has the next build by now, but the finished one becomes a release first.
     write_control(root, steamcmd={"build_id": "30000000"})
     output = Output()
     assert host.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
@@ -194,13 +194,13 @@ def test_a_finished_update_is_never_written_to_again(
     assert host.install_runtime() == "30000000"
 
 
-def test_an_update_whose_release_is_gone_begins_anew(host: Host, root: Path) -> None:
+def test_an_update_whose_release_is_gone_starts_over(host: Host, root: Path) -> None:
     with pytest.raises(HostError):
         update(host, root, fail=["disk-write-0x606"])
     shutil.rmtree(root / "releases" / BUILD_ID)
     output = Output()
     assert host.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
-    assert "starting anew" in output.text
+    assert "starting over" in output.text
 
 
 def test_a_damaged_file_of_the_installed_build_is_repaired(
@@ -240,7 +240,7 @@ def test_an_overlaid_update_is_not_gone_on_with_where_overlays_cannot_be_mounted
     output = Output()
     copying = Host(root, game_source="simulator", layering="copy")
     assert copying.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
-    assert "starting anew" in output.text
+    assert "starting over" in output.text
     assert not (root / "staging").exists()
 
 
@@ -343,7 +343,7 @@ def test_a_plain_staging_folder_is_not_taken_for_an_overlay(tmp_path: Path) -> N
 def test_a_damaged_release_is_replaced_whole_or_not_at_all(
     host: Host, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no moment at which the only release is gone."""
+    """At no moment is the only release missing."""
     broken = root / "releases" / BUILD_ID / "left4dead2" / "maps" / "c1m1_hotel.bsp"
     broken.write_bytes(b"broken")
 

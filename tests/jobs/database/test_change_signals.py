@@ -1,4 +1,4 @@
-"""Who waits for a change hears of it at once, and not of their own; on both engines."""
+"""A waiting process learns of a change at once, and not of its own; on both engines."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def change() -> None:
 
 
 def elsewhere(do: Callable[[], None]) -> threading.Thread:
-    """Do something on a connection of its own, and return when that has begun."""
+    """Run something on a separate connection, and return when that has begun."""
 
     def run() -> None:
         do()
@@ -45,13 +45,13 @@ def elsewhere(do: Callable[[], None]) -> threading.Thread:
 
 @pytest.fixture
 def interrupt() -> Interrupt:
-    """Return what ends a wait."""
+    """Return what interrupts a wait."""
     return Interrupt()
 
 
 @pytest.fixture
 def signal(host: Host, interrupt: Interrupt) -> Iterator[ChangeSignal]:
-    """Return a signal that has heard of all there was."""
+    """Return a signal that knows of everything so far."""
     signal = open_change_signal(Channel.QUEUE, 60)
     while signal.wait(0.1, interrupt):
         pass
@@ -99,7 +99,7 @@ def test_a_connection_that_was_lost_counts_as_a_change(
             )
         assert not signal.wait(5, interrupt)
         if not caplog.messages:
-            # Only PostgreSQL's goodbye has come, and not yet the end of the connection.
+            # Only PostgreSQL's goodbye has arrived, not yet the end of the connection.
             assert not signal.wait(5, interrupt)
         assert "cannot listen" in caplog.text
     else:
@@ -128,7 +128,7 @@ class TestRest:
         rest = Rest(60)
         for commit in (change, lambda: elsewhere(change).join()):
             assert not rest.goes_on()
-            # PostgreSQL could only say so at the price of a query.
+            # PostgreSQL could only answer this at the cost of a query.
             assert rest.goes_on() == (connection.vendor == "sqlite")
             commit()
         assert not rest.goes_on()
@@ -179,7 +179,7 @@ class TestPace:
             now += pace.wait_seconds
             pace.count()
         assert waits == pytest.approx([0, 0, 0, 0.05, 0.05])
-        # After a silence there is room again, for no more than those at once.
+        # After a silence there is room again, but no more than that many at once.
         now += 1000
         for wait in (0, 0, 0, 0.05):
             assert pace.wait_seconds == pytest.approx(wait)

@@ -38,7 +38,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 
 def migrate_and_leave_open(folder: Path) -> dict[str, int]:
-    """Make a database as `manage.py` does it; return the modes of its files while it is open."""
+    """Make a database as `manage.py` does; return the modes of its files while it is open."""
     script = (
         "import django; django.setup()\n"
         "from pathlib import Path\n"

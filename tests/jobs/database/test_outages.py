@@ -1,4 +1,4 @@
-"""What counts as a database that is away: by the codes of the drivers, as Django hands them on."""
+"""What counts as a database that is away: judged by the drivers' codes, as Django passes them on."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -137,7 +137,7 @@ def test_other_errors_are_no_outage(error: Exception) -> None:
 
 @pytest.mark.django_db(transaction=True)
 class TestTheEngineItself:
-    """What the engine of this run reports is told apart, not only what its documentation says."""
+    """Errors of this run's engine itself are told apart, not only what its documentation says."""
 
     def test_a_table_that_is_missing_is_no_outage(self) -> None:
         with (
@@ -163,7 +163,7 @@ class TestTheEngineItself:
         def dawdle() -> None:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '1ms'")
-                # Between two of so many it is idle for longer than that.
+                # It is idle for longer than that between two of so many.
                 for _ in range(100_000):
                     cursor.execute("SELECT 1")
 
@@ -175,7 +175,7 @@ class TestTheEngineItself:
 
 @pytest.fixture
 def unwritable() -> Iterator[sqlite3.Connection]:
-    """Return a connection that may not write."""
+    """Return a connection that must not write."""
     with closing(sqlite3.connect("file:unwritable?mode=memory", uri=True)) as database:
         database.execute("CREATE TABLE rows (id INTEGER)")
         database.execute("PRAGMA query_only = ON")

@@ -1,4 +1,4 @@
-"""Statements past Django's cursor: in its transactions all the same, on both engines."""
+"""Statements that bypass Django's cursor, but not its transactions; on both engines."""
 
 from datetime import timedelta
 from typing import Any
@@ -168,7 +168,7 @@ def test_a_host_is_not_told_the_name_of_an_overlay_that_is_no_folder(
 def test_a_claimed_job_has_all_that_carrying_it_out_takes(
     server: Server, fake_host: FakeHost, operation: str
 ) -> None:
-    """But the end of a console, which a removal copies."""
+    """Except the end of a console, which a removal copies."""
     worker = register_worker(server.host, concurrency=1, is_claiming=True)
     asked_for = enqueue(operation, server=server, requested_by=server.owner)
     (job,) = claim_jobs(worker, server.host, 1)
@@ -230,7 +230,7 @@ def test_a_claimed_server_has_people_if_it_has_bans_or_admins(server: Server, wh
 
 @pytest.mark.django_db
 def test_a_claimed_job_has_the_address_that_its_host_is_given_now(server: Server) -> None:
-    """The worker has read the row of its host once, when it started."""
+    """The worker read its host's row only once, when it started."""
     worker = register_worker(server.host, concurrency=1, is_claiming=True)
     Host.objects.update(bind_address="10.0.0.7")
     enqueue("start", server=server, requested_by=None)

@@ -1,4 +1,4 @@
-"""SQLite's log goes into the database, and nobody writes meanwhile."""
+"""SQLite's log is copied into the database, and nobody writes meanwhile."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the tests' own database, with nothing in its log that is not in itself."""
+    """Return the tests' own database, with nothing in its log that it does not have itself."""
     monkeypatch.setattr(wal_checkpoints, "EVERY_SECONDS", 0)
     Host.local()
     path = Path(connection.settings_dict["NAME"])
@@ -36,7 +36,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def read_without_log(database: Path, tmp_path: Path) -> Callable[[], list[str]]:
-    """Return what reads the users' names as they are in the database without its log."""
+    """Return a function that reads the users' names from the database without its log."""
 
     def read() -> list[str]:
         copy = shutil.copy(database, tmp_path / "copy.sqlite3")
@@ -53,7 +53,7 @@ def make_user(name: str) -> None:
 def test_no_connection_makes_one_by_itself(
     database: Path, read_without_log: Callable[[], list[str]]
 ) -> None:
-    # More than the thousand pages at which SQLite would.
+    # More than the thousand pages at which SQLite would do it.
     User.objects.bulk_create(
         User(username=f"user{number}", password="x" * 4000) for number in range(1500)
     )

@@ -1,4 +1,4 @@
-"""Workers that share an SQLite database, and take turns in writing."""
+"""Workers that share an SQLite database take turns writing."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture
 def others() -> Iterator[int]:
-    """Return the turns' file as another process has it open."""
+    """Return the turns' file as opened by another process."""
     with write_turn():
         path = Path(f"{connection.settings_dict['NAME']}-turns")
     assert path.exists()

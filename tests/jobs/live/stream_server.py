@@ -1,4 +1,4 @@
-"""The product's own web server on the tests' database, nginx before it, and a watcher that comes back."""
+"""The product's own web server on the tests' database, nginx in front of it, and a watcher that reconnects."""
 
 import http.client
 import os
@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 
 def url_of_test_database() -> str:
-    """Return what another process has to be given as DATABASE_URL."""
+    """Return the DATABASE_URL that another process needs."""
     name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"
@@ -38,7 +38,7 @@ def cookie_of(user: User) -> str:
 
 
 class Panel:
-    """gunicorn as it is deployed, on a port or a Unix socket. It may be stopped and started again there."""
+    """gunicorn as deployed, on a port or a Unix socket. It may be stopped and started again there."""
 
     def __init__(self, var_dir: Path, socket_path: Path | None = None) -> None:
         self.port = find_free_port()
@@ -49,7 +49,7 @@ class Panel:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> None:
-        """Return once it answers; `environment` is added to that of its processes."""
+        """Start it, and return once it answers; `environment` is added to that of its processes."""
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"),
@@ -99,7 +99,7 @@ class Panel:
 
 
 class Watcher:
-    """Follows a stream over HTTP, or over TLS that nobody has vouched for, as a browser would."""
+    """Follows a stream as a browser would, over HTTP, or over TLS with an untrusted certificate."""
 
     def __init__(self, port: int, path: str, cookie: str, *, is_tls: bool = False) -> None:
         self._port = port
@@ -111,7 +111,7 @@ class Watcher:
 
     @contextmanager
     def open(self) -> Iterator[http.client.HTTPResponse]:
-        """Ask once, and yield the response, whose body may last."""
+        """Send one request, and yield the response, whose body may last."""
         if self._is_tls:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -149,7 +149,7 @@ class Watcher:
 
 
 class Nginx:
-    """nginx with `deploy/nginx.conf`, in which only what a machine has of its own is replaced."""
+    """nginx with `deploy/nginx.conf`, in which only what differs between machines is replaced."""
 
     def __init__(self, folder: Path, panel: Panel) -> None:
         self.port = find_free_port()
@@ -159,7 +159,7 @@ class Nginx:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, is_http2: bool = True) -> None:
-        """Return once it listens."""
+        """Start it, and return once it listens."""
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
@@ -192,7 +192,7 @@ class Nginx:
             "events { worker_connections 1000; }"
             f"http {{ access_log off; {temporary} types {{ text/css css; text/javascript js; }} {site} }}"
         )
-        # Its workers have to read what lies in the test's folder, whoever that belongs to.
+        # Its workers have to read files in the test's folder, whoever owns it.
         user = f"user {Path(self._folder).owner()}; " if os.geteuid() == 0 else ""
         program = find_nginx() or "nginx"
         self._process = subprocess.Popen(

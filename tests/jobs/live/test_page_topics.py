@@ -34,7 +34,7 @@ def job(server: Server) -> Job:
 
 
 def read(topic: PageTopic, after: int = 0, until: int | None = None) -> list[str]:
-    """Return the events behind a line, each as its name and its data."""
+    """Return the events after a line, each as its name and its data."""
     batch = topic.read_batch(after, until)
     if batch is None:
         return []
@@ -56,7 +56,7 @@ def test_times_come_before_the_lines_they_are_of_and_only_when_they_change(job: 
         "stdout line 3",
         "stdout line 4",
     ]
-    # Who begins in the middle is told the time too.
+    # A watcher that begins in the middle is told the time too.
     assert read(topic, after=1, until=2) == ["clock 20:00:00", "stdout line 2"]
 
 
@@ -108,7 +108,7 @@ def test_the_state_and_the_changes_are_told_together(job: Job, alice: User) -> N
 
 
 def read_commands(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what a snapshot says of commands."""
+    """Return the `commands` event of a snapshot."""
     (event,) = [one for one in snapshot.events if one.startswith(b"event: commands\n")]
     return dict(json.loads(event.decode().split("data: ", 1)[1]))
 
@@ -130,10 +130,10 @@ def test_commands_come_as_the_page_shows_them_and_are_rendered_once_for_all(
     assert first == {"version": 1, "html": latest}
     assert "&lt;b&gt;status&lt;/b&gt;" in latest
     assert others == [first] * len(others)
-    # Nothing is rendered anew: the servers, and what `ChangesTopic` reads.
+    # Nothing is rendered again: the servers, and what `ChangesTopic` reads.
     with django_assert_num_queries(4):
         PageTopic.read_snapshots(topics)
-    # Programs that follow a console are told that there is news, and ask for it themselves.
+    # Programs that follow a console are told that there is news, and request it themselves.
     assert read_commands(ConsoleTopic.read_snapshots([console])[0]) == {"version": 1}
     command.state, command.answer, command.answer_bytes = "answered", "hostname: x", 11
     command.save()

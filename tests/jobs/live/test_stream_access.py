@@ -1,4 +1,4 @@
-"""Who loses access while a stream is open loses the stream."""
+"""A person who loses access while a stream is open loses the stream."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def job(server: Server) -> Job:
 
 @pytest.fixture
 def mine(alice: User, job: Job, server: Server) -> list[Permit]:
-    """Return permits of Alice's one session: for changes, a job, and a console."""
+    """Return permits for Alice's one session: for changes, a job, and a console."""
     key = sign_in(alice)
     return [
         Permit(key, alice.pk, False),
@@ -79,7 +79,7 @@ def change_password(alice: User) -> None:
 
 
 def promote(alice: User) -> None:
-    # What an admin follows is something else: the page has to be loaded anew.
+    # What an admin follows is something else: the page has to be loaded again.
     User.objects.filter(pk=alice.pk).update(is_staff=True)
     alice.user_permissions.add(Permission.objects.get(codename="view_any_server"))
 
@@ -164,7 +164,7 @@ def test_a_member_hears_of_what_is_shared_with_them(server: Server, job: Job, bo
     versions.append(version_for(bob))
     membership.delete()
     versions.append(version_for(bob))
-    # Each step was heard; at the end it is as at first.
+    # Each step was noticed; at the end it is as at first.
     assert len(set(versions[:-1])) == 5
     assert versions[-1] == versions[0]
     assert version_for(stranger) == before

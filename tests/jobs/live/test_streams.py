@@ -1,4 +1,4 @@
-"""The streams: replay, resume, live, end; nothing lost and nothing doubled, whoever watches."""
+"""The streams: replay, resume, live, end; nothing is lost and nothing doubled, however they are watched."""
 
 import asyncio
 import gc
@@ -56,7 +56,7 @@ class Event:
 
 
 def parse(payload: bytes) -> list[Event]:
-    """Split what a stream sent into its events; comments and retry hints are none."""
+    """Split what a stream sent into its events; comments and retry hints are not events."""
     events = []
     for block in payload.decode().split("\n\n"):
         fields = [line.partition(": ")[::2] for line in block.split("\n")]
@@ -71,7 +71,7 @@ def parse(payload: bytes) -> list[Event]:
 async def follow(
     topic: Topic, after: int = 0, until: Callable[[list[Event]], bool] = lambda _: False
 ) -> list[Event]:
-    """Collect a topic's events until it ends or `until` says so."""
+    """Collect a topic's events until it ends or `until` returns true."""
     events: list[Event] = []
 
     async def collect() -> None:
@@ -86,7 +86,7 @@ async def follow(
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in an event loop of its own; no thread keeps a connection afterwards."""
+    """Run a coroutine in its own event loop; no thread keeps a connection afterwards."""
 
     async def run_and_close() -> Any:
         try:
@@ -112,7 +112,7 @@ def job(server: Server) -> Job:
 
 @pytest.fixture
 def collector_as_served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Prepare this process as gunicorn prepares the one that serves, and undo that afterwards."""
+    """Configure this process as gunicorn configures the serving one, and undo that afterwards."""
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)  # Python's own: the tests run it less often.
     monkeypatch.setattr(fan_out.server_stop, "_ask", lambda: False)
@@ -123,7 +123,7 @@ def collector_as_served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def write(job: Job, first: int, last: int, stream: str = "stdout") -> None:
-    """Store the lines `first` to `last`, each its number."""
+    """Store the lines `first` to `last`; each consists of its number."""
     lines = [(stream, str(number), timezone.now()) for number in range(first, last + 1)]
     with transaction.atomic():
         insert_lines(job.pk, lines)
@@ -550,7 +550,7 @@ class TestCrowd:
             finish(job)
 
         async def last_seq(topic: Topic) -> int:
-            """Follow to the end, and see that nothing is missing; parse as little as that needs."""
+            """Follow to the end, and check that nothing is missing; parse as little as that needs."""
             seqs: list[int] = []
             async with aclosing(Hub.of_running_loop().watch(topic, 0)) as stream:
                 async for payload in stream:
@@ -635,7 +635,7 @@ class TestCrowd:
 
             tasks = [asyncio.ensure_future(count_lines(index)) for index in range(watchers)]
             await wait_for(lambda: here.watchers == watchers)
-            # The first line, because to begin takes each of them some objects.
+            # The first line, because beginning takes each of them some objects.
             await sync_to_async(in_thread(partial(tell, 1)).join, thread_sensitive=False)()
             await wait_for(all_wait)
             before = count_collections()
@@ -674,7 +674,7 @@ class TestCrowd:
             hers, his, here = AsyncClient(), AsyncClient(), Hub.of_running_loop()
             await hers.aforce_login(alice)
             await his.aforce_login(bob)
-            # Each in a task of its own, as a web server has them; a stream that nobody reads ends with it.
+            # Each in its own task, as in a web server; a stream that nobody reads ends with its task.
             first = await asyncio.gather(*(ask(hers) for _ in range(5)), ask(his))
             assert here.open_streams.total == 0
             places = [here.open_streams.add(alice.pk) for _ in range(3)]
@@ -719,7 +719,7 @@ class TestCrowd:
                 await request.wait(10)
             return during - before
 
-        # The reader, asgiref's one thread, and those that catch up.
+        # The reader, asgiref's single thread, and those that catch up.
         assert run(scenario()) <= 6
 
     @pytest.mark.parametrize(
@@ -763,7 +763,7 @@ def test_whoever_is_cut_off_anywhere_gets_every_line_once(
         finish(job)
 
     async def watch_once(after: int, payloads: int | None) -> list[Event]:
-        """Take so many pieces of what is sent, or all; then be gone, in the middle of whatever comes."""
+        """Take this many pieces of what is sent, or all; then leave, in the middle of whatever comes."""
         events: list[Event] = []
         async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), after)) as stream:
             async for payload in stream:

@@ -1,4 +1,4 @@
-"""The streams as they are deployed: under gunicorn, behind nginx, over restarts and lost connections."""
+"""The streams as deployed: under gunicorn, behind nginx, across restarts and lost connections."""
 
 import http.client
 import ssl
@@ -36,7 +36,7 @@ def panel(tmp_path: Path, job: Job) -> Iterator[Panel]:
     """Return a panel that answers."""
     (tmp_path / "var/static").mkdir(parents=True)
     panel = Panel(tmp_path / "var")
-    # So long that a stop which waited for somebody would not return.
+    # Longer than a stop could take that waits for somebody.
     panel.start(GUNICORN_CMD_ARGS="--graceful-timeout=600")
     yield panel
     panel.stop()
@@ -98,7 +98,7 @@ def test_who_leaves_is_forgotten_at_once(panel: Panel, job: Job, alice: User) ->
         for _ in range(20):
             response = stack.enter_context(watch(panel, job, alice).open())
             assert response.readline() == b"retry: 1000\n"
-        # Not 20 more than before: the panel may not have closed yet what was asked until it answered.
+        # Not 20 more than before: the panel may not have closed earlier requests' sockets yet.
         during = panel.sockets()
         assert during >= 20
     most = min(before, during - 20)
@@ -130,7 +130,7 @@ def test_streams_survive_lost_database_connections(panel: Panel, job: Job, alice
 class TestBehindNginx:
     @pytest.fixture
     def panel(self, tmp_path: Path, job: Job) -> Iterator[Panel]:
-        """Return a panel on a Unix socket, to which nginx alone comes."""
+        """Return a panel on a Unix socket, which only nginx uses."""
         (tmp_path / "var/static").mkdir(parents=True)
         panel = Panel(tmp_path / "var", tmp_path / "web.sock")
         panel.start(TRUSTED_PROXIES="unix", STREAMS_PER_ADDRESS="2", BEHIND_TLS_PROXY="true")
@@ -139,7 +139,7 @@ class TestBehindNginx:
 
     @pytest.fixture
     def nginx(self, tmp_path: Path, panel: Panel) -> Iterator[Nginx]:
-        """Return nginx before the panel."""
+        """Return nginx in front of the panel."""
         folder = tmp_path / "nginx"
         folder.mkdir()
         nginx = Nginx(folder, panel)
@@ -181,7 +181,7 @@ class TestBehindNginx:
         self, nginx: Nginx, panel: Panel, job: Job, alice: User
     ) -> None:
         write(job, 1, 1)
-        kept = 32  # connections that nginx keeps to use them again
+        kept = 32  # connections that nginx keeps for reuse
         before = panel.sockets()
         for _ in range(40):
             Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True).follow(1)
@@ -219,7 +219,7 @@ class TestBehindNginx:
         self, nginx: Nginx, job: Job, alice: User
     ) -> None:
         def follow(address: str, **headers: str) -> int:
-            """Return the status of a stream that stays open, asked for from an address of this machine."""
+            """Return the status of a stream that stays open, requested from an address of this machine."""
             web = http.client.HTTPSConnection(
                 "127.0.0.1",
                 nginx.port,
@@ -249,13 +249,13 @@ class TestBehindNginx:
 
 
 def assert_static_headers(headers: HTTPMessage) -> None:
-    """See that a static file has what pages have."""
+    """Check that a static file has the same headers as pages."""
     assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
     assert headers.get_all("Content-Security-Policy") == [CONTENT_SECURITY_POLICY]
 
 
 def unverified() -> ssl.SSLContext:
-    """Return a context for a certificate that nobody has vouched for."""
+    """Return a context for an untrusted certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

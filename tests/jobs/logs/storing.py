@@ -1,4 +1,4 @@
-"""A thread that stores what a log writer is given, and copies SQLite's log, as a worker's threads do."""
+"""A thread that stores what a log writer collects, and copies SQLite's log, as a worker's threads do."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 
 class StoringThread:
-    """Stores whenever something is due, and a little later what the database did not take."""
+    """Stores whenever something is due, and retries a little later if the database fails."""
 
     def __init__(self, on_given_up: Callable[[ClaimedJob], None], **options: Any) -> None:
         self.settled: dict[int, bool] = {}
@@ -30,7 +30,7 @@ class StoringThread:
         )
 
     def finish(self, job: ClaimedJob, ending: Ending, seconds: float = 30) -> bool:
-        """End a job; return whether that was stored, once it is known."""
+        """End a job; return whether its end was stored, once that is known."""
         self.writer.finish(job, ending)
         wait_until(lambda: job.pk in self.settled, seconds, f"job {job.pk} was not settled")
         return self.settled.pop(job.pk)
@@ -40,7 +40,7 @@ class StoringThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what is left, and end."""
+        """Store the rest, and end."""
         self._is_over = True
         self._due.set()
         self._thread.join()

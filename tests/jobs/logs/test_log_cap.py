@@ -1,4 +1,4 @@
-"""The log of a job has a limit: its beginning, its stages, its last lines and its end are kept."""
+"""A job's log has a limit: its beginning, its stages, its last lines and its end are kept."""
 
 from datetime import UTC, datetime
 

@@ -185,12 +185,12 @@ def run_together(target: object, *arguments: str) -> None:
 class TestWriter:
     @pytest.fixture
     def lost(self) -> list[ClaimedJob]:
-        """Return the list that jobs land in of which nothing more is stored."""
+        """Return the list of jobs of which nothing more is stored."""
         return []
 
     @pytest.fixture
     def thread(self, lost: list[ClaimedJob]) -> Iterator[StoringThread]:
-        """Return a thread that stores what its writer is given."""
+        """Return a thread that stores what its writer collects."""
         with storing(lost.append, max_waiting=1000) as thread:
             yield thread
 
@@ -201,7 +201,7 @@ class TestWriter:
 
     @pytest.fixture
     def finish(self, thread: StoringThread) -> Callable[[ClaimedJob], bool]:
-        """Return what ends a job with success, and returns whether that was stored."""
+        """Return a function that ends a job with success, and returns whether that was stored."""
         return lambda job: thread.finish(job, Ending(JobState.SUCCEEDED, 0))
 
     def test_lines_of_two_streams_are_stored_in_order_before_the_job_is_final(
@@ -313,7 +313,7 @@ class TestWriter:
     def test_a_refused_batch_leaves_the_transaction_to_what_else_is_in_it(
         self, job: ClaimedJob, server: Server, lost: list[ClaimedJob]
     ) -> None:
-        """A worker claims in it."""
+        """A worker claims in the same transaction."""
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),

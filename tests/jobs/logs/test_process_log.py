@@ -1,4 +1,4 @@
-"""What a process says of faults that come again and again."""
+"""What a process logs about faults that keep coming back."""
 
 import logging
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Clock:
-    """A time that passes when a test says so."""
+    """A time that passes when the test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def faults(clock: Clock) -> FaultLog:
-    """Return a log in which nothing has been told."""
+    """Return a log in which nothing has been reported."""
     return FaultLog(clock)
 
 

@@ -1,4 +1,4 @@
-"""The passwords in a server's fields do not show in logs, states and errors, wherever they appear there."""
+"""The passwords in a server's fields do not show in logs, states and errors, wherever they occur there."""
 
 from itertools import permutations
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who has fallen silent is told by one steady clock, whatever the clocks of machines say."""
+"""Silent workers are identified by a single steady clock, whatever the machines' clocks say."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ LEASE_SECONDS = 30.0
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, settings: object) -> Clock:
-    """Return the clock that a watch goes by."""
+    """Return the clock that a watch uses."""
     settings.JOB_WORKER_LEASE_SECONDS = LEASE_SECONDS  # type: ignore[attr-defined]
     clock = Clock()
     monkeypatch.setattr(liveness, "monotonic", clock)
@@ -33,7 +33,7 @@ def worker(host: Host) -> Worker:
 
 
 def look(watch: LeaseWatch, worker: Worker, clock: Clock, *, seconds: float) -> bool:
-    """Look at the worker every few seconds for so long; return what the last look says."""
+    """Check the worker every few seconds for this long; return the result of the last check."""
     has_lapsed = watch.has_lapsed(worker)
     for _ in range(round(seconds / 5)):
         clock.seconds += 5
@@ -66,10 +66,10 @@ def test_a_heartbeat_ends_the_silence(worker: Worker, clock: Clock) -> None:
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
 
 
-def test_who_has_not_looked_for_long_begins_anew(worker: Worker, clock: Clock) -> None:
+def test_an_observer_that_has_not_looked_for_long_starts_over(worker: Worker, clock: Clock) -> None:
     watch = LeaseWatch()
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
-    clock.seconds += 10 * LEASE_SECONDS  # This process was frozen, or the database away.
+    clock.seconds += 10 * LEASE_SECONDS  # This process was frozen, or the database was away.
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
     assert look(watch, worker, clock, seconds=5)
 

@@ -30,7 +30,7 @@ def few_may_wait() -> Any:
 
 @pytest.fixture
 def make_server(alice: User, host: Host, blueprint: Blueprint) -> MakeServer:
-    """Return what makes a server, by default Alice's, with an instance that does not run."""
+    """Return a function that makes a server, by default Alice's, with an instance that does not run."""
 
     def make(name: str, owner: User = alice, on: Host = host) -> Server:
         server = Server.objects.create(name=name, owner=owner, host=on, blueprint=blueprint)
@@ -47,7 +47,7 @@ def fill(person: User, server: Server, count: int) -> None:
 
 
 def waiting() -> list[str]:
-    """Return the operations that wait, the oldest first."""
+    """Return the waiting operations, oldest first."""
     return list(Job.objects.queued().values_list("operation", flat=True))
 
 
@@ -212,7 +212,7 @@ def test_two_requests_at_one_moment_do_not_both_get_the_last_place(
         request("start", server=here, requested_by=alice)
         second.start()
         if connection.vendor == "postgresql":
-            # Both hosts' rows are free: what it waits for is its turn at counting.
+            # Neither host's row is locked: it waits for its turn to count.
             wait_until(lambda: is_somebody_waiting() or not second.is_alive(), 10, "it waits")
     second.join(30)
     assert [type(refusal) for refusal in refusals] == [TooManyWaiting]
@@ -222,7 +222,7 @@ def test_two_requests_at_one_moment_do_not_both_get_the_last_place(
 def is_somebody_waiting() -> bool:
     """Return whether a session of PostgreSQL waits for a lock.
 
-    Its list of activities stands still within a transaction; its list of locks does not.
+    Within a transaction its list of activities does not change; its list of locks does.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")

@@ -1,4 +1,4 @@
-"""The rules of who may run, without a database."""
+"""The rules of which jobs may run, without a database."""
 
 from collections.abc import Sequence
 

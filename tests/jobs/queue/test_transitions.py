@@ -47,7 +47,7 @@ MakeServer = Callable[..., Server]
 
 @pytest.fixture
 def make_server(alice: User, host: Host, blueprint: Blueprint) -> MakeServer:
-    """Return what makes a server of Alice's."""
+    """Return a function that makes a server of Alice's."""
 
     def make(name: str, on: Host = host) -> Server:
         return Server.objects.create(name=name, owner=alice, host=on, blueprint=blueprint)
@@ -408,7 +408,7 @@ def test_a_job_that_is_cancelled_while_it_is_being_picked_does_not_run(
 def test_a_job_that_waited_for_another_is_not_said_to_have_started_before_its_end(
     server: Server, host: Host, worker: Worker
 ) -> None:
-    """The claim was on its way, and waited for the host's lock, when the job before it ended."""
+    """The claim was on its way, waiting for the host's lock, when the job before it ended."""
     before = start(server)
     assert claim_next_job(worker) == before
     after = start(server)
@@ -434,7 +434,7 @@ def test_a_job_that_waited_for_another_is_not_said_to_have_started_before_its_en
 def waits_for_a_lock() -> bool:
     """Return whether a connection to this database waits for another's lock."""
     with connection.cursor() as cursor:
-        # What is known of the others is kept for the whole transaction.
+        # What is known of the others stays the same for the whole transaction.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT 1 FROM pg_stat_activity"
@@ -547,7 +547,7 @@ class TestEnding:
     def test_a_cancel_is_announced_to_workers_and_pages(
         self, server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch, is_running: bool
     ) -> None:
-        """Else nobody on PostgreSQL hears of it before a worker happens to look."""
+        """Otherwise nobody on PostgreSQL learns of it before a worker happens to look."""
         job = start(server)
         if is_running:
             assert claim_next_job(worker)
@@ -632,7 +632,7 @@ class TestGivingBack:
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
 @pytest.mark.django_db(transaction=True)
 class TestAtTheMomentOfGivingBack:
-    """A job is cancelled, or still being claimed, while its worker puts it back: two transactions at a time."""
+    """A job is cancelled, or still being claimed, while its worker puts it back: two transactions at once."""
 
     def test_a_cancel_that_comes_a_moment_later_is_not_lost(
         self, server: Server, worker: Worker
@@ -663,7 +663,7 @@ class TestAtTheMomentOfGivingBack:
     def test_a_claim_whose_commit_is_still_under_way_is_waited_for(
         self, server: Server, worker: Worker, host: Host
     ) -> None:
-        """Its answer was lost with the connection, and the database is not done with it yet."""
+        """Its answer was lost with the connection, and the database has not finished it yet."""
         start(server)
         with transaction.atomic():
             claimed = claim_jobs(worker, host, 1)
@@ -674,7 +674,7 @@ class TestAtTheMomentOfGivingBack:
 
 
 def run_in_thread(act: Callable[[], object]) -> threading.Thread:
-    """Do something in another thread, on a connection of its own; return the thread."""
+    """Run something in another thread, on its own connection; return the thread."""
 
     def run() -> None:
         act()

@@ -1,4 +1,4 @@
-"""What a waiting job is said to wait for."""
+"""What pages say a waiting job waits for."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +21,7 @@ MakeServer = Callable[[str], Server]
 
 @pytest.fixture
 def make_server(alice: User, host: Host, blueprint: Blueprint) -> MakeServer:
-    """Return what makes a server of Alice's."""
+    """Return a function that makes a server of Alice's."""
 
     def make(name: str) -> Server:
         return Server.objects.create(name=name, owner=alice, host=host, blueprint=blueprint)
@@ -99,7 +99,7 @@ def test_a_free_place(make_server: MakeServer, alice: User, worker: Worker) -> N
 def test_an_install_that_is_next_once_the_one_before_it_runs(
     make_server: MakeServer, host: Host, alice: User, worker: Worker
 ) -> None:
-    """What is said follows from the rules by which jobs are claimed."""
+    """The reason follows from the same rules by which jobs are claimed."""
     start(make_server("s1"), alice)
     install = enqueue("install", host=host, requested_by=alice)
     later = start(make_server("s2"), alice)

@@ -1,4 +1,4 @@
-"""A real host, with the simulator as its game, for what is said to running servers."""
+"""A real host, with the simulator as its game, for talking to running servers."""
 
 from collections.abc import Iterator
 from pathlib import Path

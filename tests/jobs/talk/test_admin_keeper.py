@@ -26,7 +26,7 @@ def running(server: Server) -> Server:
 
 @pytest.fixture
 def keeper(host: Host, fake_host: FakeHost) -> AdminKeeper:
-    """Return what keeps the admins of the host's servers, which have SourceMod."""
+    """Return the keeper of the admins on the host's servers, which have SourceMod."""
     fake_host.answers = lambda *_: REFRESHED
     return AdminKeeper(host, {})
 

@@ -1,4 +1,4 @@
-"""Bans reach running servers: what they lack, after each start and map, and until they end."""
+"""Bans reach running servers: the missing ones, after each start and change of map, until they end."""
 
 import re
 from datetime import timedelta
@@ -51,7 +51,7 @@ class Game:
 
 @pytest.fixture
 def game(fake_host: FakeHost) -> Game:
-    """Return what every server of the host has banned."""
+    """Return the bans of every server on the host."""
     game = Game()
     fake_host.answers = game.answer
     return game
@@ -66,7 +66,7 @@ def running(server: Server) -> Server:
 
 @pytest.fixture
 def keeper(host: Host, game: Game) -> BanKeeper:
-    """Return what keeps the bans of the host's servers."""
+    """Return the keeper of the bans on the host's servers."""
     return BanKeeper(host, {})
 
 
@@ -106,7 +106,7 @@ def test_a_ban_is_told_once_and_lifted_when_it_is_lifted_or_ends(
     [
         {"map": "c2m1_highway"},
         {"console_run": 2},
-        {"console_run_started_at": 5.0},  # The instance was made anew, and counts from 1 again.
+        {"console_run_started_at": 5.0},  # The instance was made again, and counts from 1.
     ],
 )
 def test_a_ban_that_the_game_has_lost_is_told_again_after_a_start_or_a_map(

@@ -1,4 +1,4 @@
-"""Commands on their way: claimed before they are sent, sent once, answered without passwords."""
+"""Console commands: claimed before they are sent, sent once, answered without passwords."""
 
 import threading
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def running(server: Server) -> Server:
 
 @pytest.fixture
 def desk(host: Host, fake_host: FakeHost) -> Iterator[CommandDesk]:
-    """Return what sends the commands of the host."""
+    """Return the desk that sends the host's commands."""
     desk = CommandDesk(host)
     yield desk
     desk.close()
@@ -74,7 +74,7 @@ def test_an_answer_is_stored_whole_and_without_passwords(
     long = "x" * 100_000
     fake_host.answers = lambda *_: f'"sv_password" = "abc"\nsesame-before sesame-now\n{long}\n\n'
     command = send_command(running, "say sesame-before sesame-now", requested_by=alice)
-    assert command.text == "say sesame-before ********"  # What it runs with only its host knows.
+    assert command.text == "say sesame-before ********"  # Only its host knows what it runs with.
     version = Server.objects.get().commands_version
     command = end_of(command, desk)
     assert command.state == CommandState.ANSWERED
@@ -281,7 +281,7 @@ def test_a_worker_answers_while_a_job_of_the_server_runs(
 
 
 class Typist(threading.Thread):
-    """Does something beside a worker, and keeps what went wrong."""
+    """Does something beside a worker, and remembers errors."""
 
     def __init__(self, act: Any) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class Typist(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Do it, and let go of the database."""
+        """Do it, and release the database connection."""
         try:
             self._act()
         except BaseException as error:  # noqa: BLE001 - the test raises it

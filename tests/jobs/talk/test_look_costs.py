@@ -1,4 +1,4 @@
-"""What a worker does each second for all servers of its host: no query for each of them."""
+"""What a worker does each second for all servers of its host: no query for any single one."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 
 def make_server(name: str, host: Host, blueprint: Blueprint, owner: User) -> Server:
-    """Return a server that runs, with an admin, and somebody on it as long as it does not say otherwise."""
+    """Return a running server with an admin, which counts as having people on it until it says otherwise."""
     port = 27000 + Server.objects.count()
     server = Server.objects.create(
         name=name, host=host, blueprint=blueprint, owner=owner, port=port
@@ -52,7 +52,7 @@ def test_a_look_at_many_servers_costs_as_many_queries_as_one(
     for names in (["one"], ["two", "three", "four"]):
         for name in names:
             make_server(name, host, blueprint, alice)
-        # What is to be done is done by then, one thing after the other.
+        # What has to be done is done by then, one thing after the other.
         for _ in range(5):
             look()
         with CaptureQueriesContext(connection) as queries:

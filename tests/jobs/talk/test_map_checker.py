@@ -1,4 +1,4 @@
-"""What came of a change of map is what the server says, and never what the command was."""
+"""The outcome of a change of map is what the server says, and never what the command was."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,7 +37,7 @@ def running(server: Server) -> Server:
 
 
 class Game:
-    """What a server says when it is asked what it plays; `now` is a clock of seconds."""
+    """What a server answers when it is asked what it plays; `now` is a clock in seconds."""
 
     def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.playing: Playing | None = PARK
@@ -52,7 +52,7 @@ class Game:
         return self.playing
 
     def look(self, playing: Playing | None, seconds: float = 1.0) -> str:
-        """Return in which state the newest change is once the server says that it plays this."""
+        """Return the state of the newest change once the server says that it plays this."""
         self.playing = playing
         self.now += seconds
         self._checker.look()
@@ -66,7 +66,7 @@ def game(host: Host, monkeypatch: pytest.MonkeyPatch) -> Game:
 
 
 def change(server: Server, to: Playing = HIGHWAY, **outcome: Any) -> MapChange:
-    """Ask for a map; with `outcome`, the command is answered."""
+    """Request a map; with `outcome`, the command is answered."""
     asked = change_map(server, f"changelevel {to.map}", to.map, to.mode, requested_by=server.owner)
     if outcome:
         fields = {"state": CommandState.ANSWERED, "finished_at": timezone.now()} | outcome

@@ -1,4 +1,4 @@
-"""What can be typed into a game's console is asked once for each game, and kept."""
+"""Each game is asked only once what can be typed into its console, and the answer is kept."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ BUILD = "19684021"
 
 
 def list_names(*rows: str) -> str:
-    """Return an answer to `cvarlist` with these names, and what each is for."""
+    """Return an answer to `cvarlist` with these names and their descriptions."""
     lines = (f"{name:40} : cmd      : {'':16} : {text}" for name, _, text in map(partition, rows))
     return "\n".join(["cvar list", "---", *lines, "---", "  2 total convars/concommands", ""])
 
@@ -82,7 +82,7 @@ def test_one_server_is_asked_for_all_of_a_game(
     [
         {"build": "20000000"},
         {"overlays": (("sourcemod", "f" * 32),)},
-        {"overlays": (("sourcemod", ""),)},  # Nobody could look at its files.
+        {"overlays": (("sourcemod", ""),)},  # Nobody could check its files.
     ],
 )
 def test_another_build_or_other_files_are_another_game(
@@ -161,7 +161,7 @@ def test_no_more_games_are_kept_than_anybody_has_and_those_of_running_servers_st
     for server in (running, other):
         server.refresh_from_db()
         assert [one["name"] for one in read_names(server)] == ["kick"]
-    # One that was forgotten is asked for again, by the same worker.
+    # A forgotten one is asked for again, by the same worker.
     start(running, build="1")
     reader.look()
     assert [one["name"] for one in read_names(running)] == ["kick"]
@@ -170,7 +170,7 @@ def test_no_more_games_are_kept_than_anybody_has_and_those_of_running_servers_st
 def test_what_one_server_lists_takes_nothing_away_from_what_another_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as two that were asked at once by two hosts: one of them may be a stranger's."""
+    """For instance two that were asked at once by two hosts: one of them may be a stranger's."""
 
     def name(text: str, tells: str = "what it is for") -> ConsoleName:
         return {"name": text, "help": tells, "is_command": True}

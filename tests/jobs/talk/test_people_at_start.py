@@ -1,4 +1,4 @@
-"""A real worker and a simulated game: who is banned and who is an admin, from the first moment on."""
+"""A real worker and a simulated game: bans and admins apply from the first moment on."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -31,7 +31,7 @@ PLUGINS = {
     "stats/skill.smx": make_plugin(("Skill Detect", "", "Tabun", "1.0", ""), natives=["L4D2_Get"]),
     "disabled/off.smx": b"",
 }
-"""Some of which do not load."""
+"""Some of these do not load."""
 
 
 @pytest.fixture
@@ -95,14 +95,14 @@ def test_bans_and_admins_hold_from_the_first_moment_and_what_is_not_loaded_is_to
         layer.send_command("alpha", "sim_join Ellis STEAM_1:1:5")
         wait_until(lambda: "Ellis is banned" in console(), 10, "nobody was refused")
         assert "Louis is banned" in console()
-        assert 'command "banid' not in console()  # The engine logs what comes by RCON.
+        assert 'command "banid' not in console()  # The engine logs what arrives by RCON.
         if operation != "reset":
             assert own_bans.read_bytes() == b"banid 0 STEAM_1:1:9\r\n"
     tell("sim_join Zoey STEAM_1:1:2")
     tell("sim_join Rochelle STEAM_1:1:7")
     assert "kick, ban, unban, slay, chat" in tell("sm_who")
 
-    # Installed is not loaded: each start has asked.
+    # Installed does not mean loaded: each start has asked.
     start = server.jobs.filter(operation="restart").get()
     told = list(start.logs.filter(stream="stderr").values_list("line", flat=True))
     assert told == [

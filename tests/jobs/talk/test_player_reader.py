@@ -1,4 +1,4 @@
-"""Sessions of people: kept from what servers say, and servers are asked no more often than it takes."""
+"""Sessions of people: derived from what servers say, and servers are asked no more often than necessary."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ def status(*people: tuple[str, str, str, int]) -> str:
 
 
 class Clock:
-    """The clock by which servers are asked."""
+    """The clock that decides when servers are asked."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -55,7 +55,7 @@ def running(server: Server) -> Server:
 
 @pytest.fixture
 def reader(host: Host, fake_host: FakeHost, clock: Clock) -> PlayerReader:
-    """Return what keeps the sessions of the host's servers."""
+    """Return the reader that keeps the sessions on the host's servers."""
     return PlayerReader(host, {})
 
 
@@ -139,7 +139,7 @@ def test_open_pages_hear_of_who_comes_and_goes_and_not_of_pings(
     reader: PlayerReader, running: Server, fake_host: FakeHost, clock: Clock
 ) -> None:
     def is_told(*people: tuple[str, str, str, int]) -> bool:
-        """Look a minute later, when these are on."""
+        """Look a minute later, while these people are on."""
         clock.now += 60
         before = Server.objects.get().updated_at
         fake_host.answers = lambda *_: status(*people)
@@ -240,7 +240,7 @@ def test_of_a_server_that_claims_people_without_end_the_newest_sessions_are_kept
     monkeypatch.setattr(player_reader, "SESSIONS_KEPT_OF_SERVER", 3)
     now = timezone.now()
     for number in range(6):
-        # What a game says of when somebody joined is no order.
+        # The time at which a game says somebody joined gives no order.
         joined_at = now - timedelta(days=number)
         left_at = None if number == 0 else now
         person = {"steam_id": f"STEAM_1:0:{number}", "name": str(number)}

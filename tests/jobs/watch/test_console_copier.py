@@ -54,7 +54,7 @@ STARTED_AT = 1_767_000_000.25
 
 
 class Game:
-    """Prints into the console of the server alpha as its launcher and the game do."""
+    """Prints to the console of the server alpha as its launcher and the game do."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -64,7 +64,7 @@ class Game:
         self.run = 0
 
     def start(self, *, started_at: float = STARTED_AT, boot_id: str = "") -> None:
-        """Begin the next run, which counts as alive as long as this test does."""
+        """Begin the next run, which counts as alive as long as this test runs."""
         self.run += 1
         record = {
             "run": self.run,
@@ -86,7 +86,7 @@ class Game:
         self.printed += lines
 
     def flood(self, size: int) -> None:
-        """Print at least `size` bytes in lines that differ."""
+        """Print at least `size` bytes in lines that all differ."""
         first = len(self.printed)
         self.write(
             *(f"{number} {'x' * (number % 97)}" for number in range(first, first + size // 50))
@@ -220,7 +220,7 @@ class TestStore:
         copier.copy()
         while (
             copier._behind
-        ):  # On a busy machine, a turn may end before the look that finds nothing more.
+        ):  # On a busy machine, a turn may end before the check that finds nothing more.
             copier.copy()
         monkeypatch.delattr(HostLayer, "read_console")
         copier.copy()
@@ -318,7 +318,7 @@ class TestExactness:
                 blueprint=server.blueprint,
                 port=port,
             )
-            # A folder in the place of the output: reading it fails, for root too.
+            # A folder in place of the output: reading it fails, even for root.
             path = game.root / "instances" / name / "console" / "1.log"
             path.mkdir(parents=True)
         game.write("one")
@@ -360,7 +360,7 @@ class TestExactness:
         for _ in range(40):
             game.flood(chance.randrange(50, 60_000))
             copier.copy()
-            # The last of them looks seldom: what it comes back for lies in segments.
+            # The last of them checks rarely: the lines that it comes back for are in segments.
             for topic, seen in watchers[: chance.choice((1, 1, 2, 2, 3))]:
                 follow(topic, seen, most=chance.randrange(1, 6))
         for topic, seen in watchers:
@@ -370,7 +370,7 @@ class TestExactness:
 
 
 def follow(topic: ConsoleTopic, seen: list[int], most: int) -> None:
-    """Go on reading behind the last line of `seen`, for at most so many batches."""
+    """Continue reading after the last line of `seen`, for at most this many batches."""
     for _ in range(most):
         batch = topic.read_batch(seen[-1] if seen else 0)
         if batch is None:
@@ -395,7 +395,7 @@ while True:
 
 @pytest.fixture
 def copying(game: Game) -> Iterator[list["subprocess.Popen[str]"]]:
-    """Return a list for processes of `COPYING`; those that are left are killed."""
+    """Return a list for processes of `COPYING`; those that remain are killed."""
     processes: list[subprocess.Popen[str]] = []
     yield processes
     for process in processes:
@@ -455,7 +455,7 @@ def test_two_copiers_that_are_killed_at_any_moment_lose_and_double_nothing(
 class TestRuns:
     @pytest.fixture(autouse=True)
     def look_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the copier look at each turn whether runs have ended."""
+        """Let the copier check at each turn whether runs have ended."""
         monkeypatch.setattr(console_copier, "RUNS_EVERY_SECONDS", 0)
 
     def test_a_run_begins_with_its_first_line(self, game: Game, copier: ConsoleCopier) -> None:
@@ -554,11 +554,11 @@ class TestRuns:
 
 @pytest.mark.django_db(transaction=True)
 class TestBeforeTheFilesGo:
-    """A job deletes an instance while the database is away for a moment, or longer."""
+    """A job deletes an instance while the database is away, for a moment or longer."""
 
     @pytest.fixture
     def failures(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Let the next copies fail, as often as there are elements in the list."""
+        """Let the next copies fail, one for each element of the list."""
         failures: list[int] = []
         finish = ConsoleCopier.finish
 
@@ -612,7 +612,7 @@ def test_the_servers_passwords_are_masked_also_those_it_was_started_with(
 def test_a_new_worker_masks_the_passwords_that_a_server_runs_with(
     game: Game, copier: ConsoleCopier, server: Server
 ) -> None:
-    """They were changed since the server was started, and the worker was started after that."""
+    """They were changed after the server was started, and the worker was started after that."""
     layer = game.instance.layers_dir / "1" / SERVER_CONFIG_PATH
     layer.parent.mkdir(parents=True)
     layer.write_text("rcon_password hunter2\n")

@@ -1,4 +1,4 @@
-"""Consoles that flood are looked at sooner, and left less, than those that do not."""
+"""Consoles that flood are checked sooner, and keep less, than others."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from jobs.watch.console_guard import (
 
 
 class Consoles:
-    """Sizes that a test sets, and what is trimmed."""
+    """Sizes that a test sets, and a record of what is trimmed."""
 
     def __init__(self) -> None:
         self.sizes = {"alpha": 0, "bravo": 10 * MOST_BYTES}
@@ -32,7 +32,7 @@ class Consoles:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return a clock, of which the last entry is now."""
+    """Return a clock, whose last entry is the current time."""
     times = [0.0]
     monkeypatch.setattr(console_guard, "monotonic", lambda: times[-1])
     return times

@@ -1,4 +1,4 @@
-"""What the doctor finds on a host is stored, and told to open pages when it is news."""
+"""The doctor's findings on a host are stored, and open pages are told of new ones."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ FAULT = Finding("Box", False, "No box.\nReally +login kim hunter2", "Allow names
 
 @pytest.fixture
 def announced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return what open pages were told of."""
+    """Return what open pages were told."""
     told: list[object] = []
     monkeypatch.setattr(doctor_watch, "announce", told.append)
     return told

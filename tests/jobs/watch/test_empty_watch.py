@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Looks:
-    """A watch whose clock and whose answers a test moves on."""
+    """A watch whose clock and answers a test advances."""
 
     def __init__(self, host: Host) -> None:
         self.now = 1_000.0
@@ -23,7 +23,7 @@ class Looks:
         self.watch = EmptyWatch(host, self.players, clock=lambda: self.now)
 
     def look(self, seconds: float = 0) -> None:
-        """Let so many seconds pass, and servers answer; look then."""
+        """Let this many seconds pass, and servers answer; then look."""
         self.now += seconds
         self.players.sweeps += 1
         self.watch.look()
@@ -64,7 +64,7 @@ def test_it_is_carried_out_once_nobody_was_on_for_half_a_minute(
 
 
 @pytest.mark.parametrize("players", [1, None], ids=["somebody", "unknown"])
-def test_somebody_who_comes_or_an_answer_that_does_not_begins_the_wait_anew(
+def test_somebody_who_comes_or_an_answer_that_does_not_restarts_the_wait(
     running: Server, looks: Looks, players: int | None
 ) -> None:
     defer(running)

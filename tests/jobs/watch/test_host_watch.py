@@ -1,4 +1,4 @@
-"""What the watcher makes of what the host says: states, crashes, and what a reboot ended."""
+"""What the watcher makes of the host's reports: states, crashes, and what a reboot ended."""
 
 import time
 from dataclasses import replace
@@ -57,7 +57,7 @@ def tell(fake_host: FakeHost, watch: HostWatch, status: InstanceStatus) -> Serve
 
 
 def crashed(run: int) -> InstanceStatus:
-    """Return the status of a server whose run of that number, and no other, ended on its own."""
+    """Return the status of a server of which only the run with this number ended on its own."""
     return replace(CRASHED, run=run, crashed_runs=(CrashedRun(run),))
 
 
@@ -101,7 +101,7 @@ class TestStates:
     def test_what_a_job_stored_while_the_host_was_asked_is_newer(
         self, watch: HostWatch, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also if it left the server in the state that it was in."""
+        """Even if it left the server in the same state."""
         server = tell(fake_host, watch, replace(RUNNING, state=InstanceState.STOPPED))
 
         def be_overtaken(**_options: bool) -> dict[str, InstanceStatus]:
@@ -162,7 +162,7 @@ class TestStates:
         stored = [one for one in queries if one["sql"].startswith('UPDATE "servers_server"')]
         assert len(stored) == 3
 
-    def test_the_console_of_an_absent_instance_begins_anew(
+    def test_the_console_of_an_absent_instance_starts_over(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:
         Server.objects.update(console_run=7, console_offset=4711, console_seq=90)
@@ -238,7 +238,7 @@ class TestCrashes:
         job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
         tell(fake_host, watch, CRASHED)
         assert not Crash.objects.exists()
-        # The job starts the server anew, and reads back that it runs.
+        # The job starts the server again, and reads back that it runs.
         finish_job(job, exit_code=0, server_changes={"actual_state": "running", "restarts": 0})
         server = tell(fake_host, watch, running(3, crashes=(2,)))
         assert Crash.objects.count() == 1
@@ -328,7 +328,7 @@ def fail_a_start_before_the_lock(server: Server, monkeypatch: pytest.MonkeyPatch
 class TestReboots:
     @pytest.fixture
     def wanted(self, server: Server) -> None:
-        """Let the server be one that should be running."""
+        """Make the server one that should be running."""
         Server.objects.update(desired_state=DesiredState.RUNNING)
 
     def test_a_server_that_should_run_is_started_and_its_job_says_why(
@@ -422,7 +422,7 @@ class TestRestarts:
 
     @pytest.fixture
     def due(self, server: Server) -> InstanceStatus:
-        """Return the status of a server that should run, has crashed, and is to be started now."""
+        """Return the status of a crashed server that should run, and must be started now."""
         Server.objects.update(desired_state=DesiredState.RUNNING)
         return crashed_and_due(0)
 
@@ -501,7 +501,7 @@ class TestRestarts:
         watch.store_states()
         Job.objects.update(state=state)
         watch.store_states()
-        # Another worker of the host, or this one started anew.
+        # Another worker of the host, or this one after a restart.
         HostWatch(host).store_states()
         assert Job.objects.count() == 1
         tell(fake_host, watch, crashed_and_due(0, ago=0))
@@ -607,7 +607,7 @@ class TestRestarts:
 
 
 def crashed_and_due(in_seconds: float, *, ago: float = 10) -> InstanceStatus:
-    """Return the status of a server that crashed a moment ago, and is due to be started in so many seconds."""
+    """Return the status of a server that crashed a moment ago, and must be started in this many seconds."""
     now = time.time()
     return replace(CRASHED, due_restart=DueRestart(2, 5, now - ago, now + in_seconds))
 
@@ -627,7 +627,7 @@ def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_c
 def test_a_report_that_was_overtaken_takes_nothing_back(
     watch: HostWatch, host: Host, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job has changed the host, and reported it, while the worker's chores still read what was before."""
+    """A job has changed the host, and reported it, while the worker's chores still read the earlier state."""
     facts = fake_host.facts
 
     def be_overtaken() -> HostFacts:

@@ -1,4 +1,4 @@
-"""Overlays and releases are reported once they have changed, and not again until they change once more."""
+"""Overlays and releases are reported when they have changed, and not again until they change again."""
 
 from dataclasses import replace
 
@@ -109,7 +109,7 @@ def test_a_change_a_new_release_and_a_removal_are_stored(
     assert not models.ReleaseReport.objects.exists()
 
 
-def test_a_report_that_was_made_by_other_rules_is_made_anew(
+def test_a_report_that_was_made_by_other_rules_is_made_again(
     watch: OverlayWatch, fake_host: FakeHost
 ) -> None:
     watch.look()

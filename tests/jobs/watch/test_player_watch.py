@@ -1,4 +1,4 @@
-"""What the worker stores of what servers say of their players."""
+"""What the worker stores of servers' answers about their players."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,7 +48,7 @@ def running(game: Game, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def sweep(host: Host) -> Server:
-    """Ask all servers of the host once, and return the one there is."""
+    """Query all servers of the host once, and return the only one."""
     watch = PlayerWatch(host)
     watch.store_players()
     wait_for_answers(watch)
@@ -84,7 +84,7 @@ def test_a_server_that_binds_to_one_address_is_asked_there(
     Server.objects.update(bind_address=own)
     Host.objects.update(bind_address=of_host)
     assert sweep(host).players == 2
-    # All addresses are asked where the host's servers answer.
+    # All addresses are queried at which the host's servers answer.
     Server.objects.update(bind_address=ALL_ADDRESSES)
     assert sweep(host).players is None
 

@@ -1,4 +1,4 @@
-"""A worker whose HOST_ROOT cannot be read says so, and not each time that it looks."""
+"""A worker whose HOST_ROOT cannot be read says so, but not each time that it looks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The threads of a worker: what they carry out, how far ahead of them is claimed, and what they leave."""
+"""A worker's threads: what they carry out, how far ahead jobs are claimed for them, and what they leave."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put a clock that the test sets under the threads."""
+    """Give the threads a clock that the test sets."""
     clock = Clock()
     monkeypatch.setattr(job_threads, "boot_seconds", clock)
     return clock
 
 
 class Work:
-    """What the threads carry out: it is noted, waits while that is not open, and sets the clock forward."""
+    """What the threads carry out: it is recorded, waits until it is opened, and sets the clock forward."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -53,7 +53,7 @@ def work(clock: Clock) -> Work:
 
 @pytest.fixture
 def start(work: Work) -> Iterator[Open]:
-    """Return what starts so many threads; at the end they are let go on, and waited for."""
+    """Return a function that starts this many threads; at the end they are released, and waited for."""
     with ExitStack() as stack:
         stack.callback(work.is_open.set)
 
@@ -121,7 +121,7 @@ def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
 
 
 def test_what_a_free_thread_is_about_to_take_is_left_to_it(work: Work, clock: Clock) -> None:
-    """However late: on a machine with too much to do a thread can take long to wake up."""
+    """However late: on an overloaded machine a thread can take long to wake up."""
     job_threads = JobThreads(1, work.carry_out, work.was_late.set)
     submit(job_threads, 1)
     clock.seconds += 10 * LATE_SECONDS

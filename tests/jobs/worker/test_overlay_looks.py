@@ -1,4 +1,4 @@
-"""A worker looks at its host's overlays, and sweeps the store, in a thread that does not hold up its end."""
+"""A worker checks its host's overlays, and sweeps the store, in a thread that does not delay its end."""
 
 import os
 import threading

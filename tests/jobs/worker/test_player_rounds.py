@@ -1,4 +1,4 @@
-"""A worker looks at bans, admins and players when something was committed, or a look has more to do."""
+"""A worker checks bans, admins and players when something was committed, or a check has more to do."""
 
 import threading
 from functools import partial
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Look:
-    """Stands for one of the looks; whether it has more to do is said by the test."""
+    """Stands in for one of the checks; the test says whether it has more to do."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -137,7 +137,7 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
         expect_failure(cause)
         Blueprint.objects.update(**{column: whole})
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
-        # RCON's is a port as well, and that nobody listens on it yet does not make it free.
+        # RCON's port counts too, and is not free just because nobody listens on it yet.
         taken.bind(("", 0))
         Server.objects.update(port=taken.getsockname()[1])
         expect_failure("(TCP) of alpha is in use by another program")
@@ -148,7 +148,7 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
 
     names = [stage.name for stage in run("restart", server).stages.all()]
     assert latest_run(root).run == begun.run + 1
-    # Pages know by them from when on nobody is on the server.
+    # Pages learn from this when the server became empty.
     ended, started = names.index("Stopping"), names.index("Starting")
     assert tuple(names[ended : started + 1]) == ENDED_STAGES
 
@@ -334,7 +334,7 @@ def test_a_crash_just_before_a_job_is_not_missed(
 def test_after_a_reboot_the_server_is_started_again(
     root: Path, watch: HostWatch, server: Server
 ) -> None:
-    Job.objects.all().delete()  # They were of an earlier boot.
+    Job.objects.all().delete()  # They were from an earlier boot.
     end_everything(root)
     path = instance_of(root).run_path
     path.write_text(path.read_text().replace(read_boot_id(), "an earlier boot"))
@@ -360,7 +360,7 @@ def test_a_start_after_a_reboot_that_fails_is_left_to_people(
     path.write_text(path.read_text().replace(read_boot_id(), "an earlier boot"))
     (
         root / "current"
-    ).unlink()  # It fails before anything is launched, so the old run stays the last.
+    ).unlink()  # It fails before anything is launched, so the old run stays the last one.
     watch.store_states()
     worker_loop(until_empty=True)
     watch.store_states()

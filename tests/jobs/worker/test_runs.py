@@ -1,4 +1,4 @@
-"""What a job that starts a server stores of the run, with its end, and what a start “as it was” repeats."""
+"""What a job that starts a server stores about the run, with its end, and what a start “as it was” repeats."""
 
 import json
 from time import time
@@ -254,7 +254,7 @@ LOADED = LoadedReport(
 
 @pytest.fixture
 def packed(server: Server) -> Server:
-    """Return a server with an overlay: of one without, nothing is asked."""
+    """Return a server with an overlay: without one, nothing is asked."""
     server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
     server.save()

@@ -1,4 +1,4 @@
-"""systemd hears when the worker is ready, what it does, that it lives, and that it ends."""
+"""systemd is told when the worker is ready, what it does, that it is alive, and that it ends."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from jobs.worker.systemd_notify import SystemdNotifier
 
 
 class Manager:
-    """The end of the notify socket that systemd reads."""
+    """systemd's end of the notify socket."""
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -26,7 +26,7 @@ class Manager:
             return []
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         self._socket.close()
 
 
@@ -34,7 +34,7 @@ class Manager:
 def manager(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Manager]:
-    """Return a manager that the environment names."""
+    """Return a manager whose socket the environment names."""
     name = f"saferoom-tests-{os.getpid()}"
     path = str(tmp_path / "notify")
     manager = Manager(path if request.param == "path" else f"\0{name}")

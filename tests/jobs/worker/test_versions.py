@@ -1,4 +1,4 @@
-"""A server made of versions of an overlay, on a host that has the panel's files only by HTTP."""
+"""A server made of versions of an overlay, on a host that gets the panel's files only by HTTP."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def panel(tmp_path: Path) -> Iterator[WebServer]:
-    """Return the web process of the panel, which has the store."""
+    """Return the panel's web process, which has the store."""
     web = WebServer()
     web.start(CONTENT_ROOT=str(tmp_path / "content"))
     yield web
@@ -43,7 +43,7 @@ def root(settings: Any, tmp_path: Path, panel: WebServer, server: Server) -> Ite
     settings.HOST_NAME = "west"
     settings.PANEL_URL = panel.url
     settings.CONTENT_ROOT = tmp_path / "nowhere"
-    settings.CONTENT_ROOT.mkdir()  # Each machine that is installed has such a folder.
+    settings.CONTENT_ROOT.mkdir()  # Every installed machine has such a folder.
     Server.objects.update(port=find_free_port(), host=Host.objects.create(name="west"))
     server.refresh_from_db()
     run("install")
@@ -146,7 +146,7 @@ def test_it_is_started_with_the_version_of_its_start_and_takes_another_at_a_rest
     assert waiting_of(server) == (RunPart.OVERLAYS,)
     assert first.digest in layout.launch_path.read_text()
 
-    # What cannot be fetched is found out before anything running is stopped.
+    # What cannot be fetched is noticed before anything running is stopped.
     third = bring_version(settings, tmp_path, overlay, alice, {"left4dead2/cfg/other.cfg": b"\n"})
     panel.stop()
     monkeypatch.setattr(blob_fetching, "PAUSES_SECONDS", (0.0,))

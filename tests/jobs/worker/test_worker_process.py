@@ -141,7 +141,7 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     try:
         loop = run_loop(1)
         wait_until(lambda: len(given_back) == 3, 10, "nothing is given back")
-        loop.stop()  # So that it claims nothing any more; the long one may still end.
+        loop.stop()  # So that it claims nothing more; the long one may still end.
         wait_until(lambda: queued() == 3, 10, "they do not wait in the queue")
         assert cancel(jobs[3]).state == JobState.CANCELLED
     finally:

@@ -1,1 +1,1 @@
-"""The door: signing in, second factors, sessions, invitations, and the record."""
+"""Accounts: signing in, second factors, sessions, invitations, and the record."""

@@ -1,4 +1,4 @@
-"""What the tests of the door share."""
+"""What the tests of accounts share."""
 
 from collections.abc import Iterator
 

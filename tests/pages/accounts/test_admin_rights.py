@@ -1,4 +1,4 @@
-"""The admin site gives nobody more than they have: roles, passwords, groups, and what pages keep for few."""
+"""The admin site gives nobody more than they have: roles, passwords, groups, and what few may do on pages."""
 
 import re
 
@@ -24,7 +24,7 @@ NEW_PASSWORD = {
 
 
 def make_staff(*codenames: str, name: str = "helper") -> User:
-    """Return somebody who may enter the admin site, with these permissions."""
+    """Return somebody with these permissions who may enter the admin site."""
     helper = User.objects.create_user(name, password="helper-password", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename__in=codenames))
     assert helper.user_permissions.count() == len(codenames)
@@ -36,7 +36,7 @@ def address(page: str, row: User | Group | Host | Server | Blueprint | Overlay) 
 
 
 def person_form(person: User, **changes: object) -> dict[str, object]:
-    """Return what the admin's form for a person sends, with everything that makes them mightier."""
+    """Return what the admin's form for a person sends, with everything that would give them more power."""
     return {
         "username": person.username,
         "is_active": "on",

@@ -1,4 +1,4 @@
-"""Who did what: what people save is recorded, and told together with jobs and sign-ins."""
+"""Who did what: what people save is recorded, and shown together with jobs and sign-ins."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ AUDIT = reverse("audit")
 
 
 def read(client: Client, address: str = AUDIT) -> str:
-    """Return a page with each run of blanks made one."""
+    """Return a page with each run of blanks collapsed."""
     return " ".join(client.get(address).content.decode().split())
 
 
@@ -254,7 +254,7 @@ def test_pages_go_through_all_of_it_once(
     monkeypatch.setattr(audit, "ENTRIES_PER_PAGE", 2)
     for _ in range(3):
         job = Job.objects.create(operation="stop", server=server)
-        # Of the same moment, some entries are on one page and some on the next.
+        # Of entries with the same moment, some are on one page and some on the next.
         Job.objects.create(operation="stop", server=server, created_at=job.created_at)
         for _twice in range(2):
             ConsoleCommand.objects.create(server=server, text="say x", created_at=job.created_at)
@@ -264,7 +264,7 @@ def test_pages_go_through_all_of_it_once(
         page = as_dana.get(address)
         entries = page.context["entries"]
         assert len(entries) <= 2
-        assert len(seen) < 100  # Else it goes round and round.
+        assert len(seen) < 100  # Otherwise it goes round and round.
         seen += [(entry.job_id, entry.event_id, entry.command_id) for entry in entries]
         older = page.context["older_url"]
         address = AUDIT + older if older else ""

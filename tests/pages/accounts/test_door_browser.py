@@ -1,4 +1,4 @@
-"""The door in a real browser: second factors, passkeys, links, and a session that is ended elsewhere."""
+"""Signing in with a real browser: second factors, passkeys, links, and a session that is ended elsewhere."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ OpenDoor = Callable[..., Page]
 
 @pytest.fixture
 def open_door(browser: Browser, site: WebServer) -> Iterator[OpenDoor]:
-    """Return a function that opens a browser nobody is signed in with, at a name, as passkeys need one.
+    """Return a function that opens a browser without a session, at a host name, which passkeys need.
 
-    No script may fail in it, and nothing may break the content security policy.
+    No script may fail in it, and nothing may violate the content security policy.
     """
     errors: list[str] = []
     contexts = []
@@ -69,12 +69,12 @@ def expect_servers(page: Page) -> None:
 
 
 def set_up_app(page: Page) -> list[str]:
-    """Set up an app for the person who is signed in; return the recovery codes."""
+    """Set up an app for the signed-in person; return the recovery codes."""
     page.goto("/accounts/second-factor/")
     page.get_by_role("link", name="Set up an app").click()
     confirm_password(page)
     expect(page.get_by_role("img", name="QR code")).to_be_visible()
-    # An image that the policy keeps out has no size.
+    # An image that the policy blocks has no size.
     assert page.locator(".qr-code").evaluate("image => image.naturalWidth") > 0
     secret = page.locator(".secret").text_content() or ""
     page.get_by_label("Code").fill(fresh_code_of(secret))
@@ -84,7 +84,7 @@ def set_up_app(page: Page) -> list[str]:
 
 
 def add_authenticator(page: Page) -> None:
-    """Give the browser a device that keeps passkeys and has its owner at hand."""
+    """Give the browser a device that keeps passkeys, with its owner present."""
     session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")
     session.send(
@@ -310,7 +310,7 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     look("reset-over")
     page.goto("/accounts/invitation/nothing/")
     look("invitation-over")
-    # In this process alone: the web server was started without mail.
+    # Only in this process: the web server was started without mail.
     settings.EMAIL_URL = "smtp://localhost"
     page.set_content(Client().get("/accounts/reset/").content.decode())
     look("reset-request")

@@ -1,4 +1,4 @@
-"""A password that Saferoom made and printed has to be changed before anything else."""
+"""A password that Saferoom generated and printed must be changed before anything else."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -27,7 +27,7 @@ def first_admin(db: None) -> tuple[User, str]:
     call_command("makefirstadmin", stdout=output)
     said = output.getvalue().splitlines()
     assert "You choose your own then." in said[0]
-    # Nothing else is on its line, and could be copied with it.
+    # Its line has nothing else that could be copied with it.
     return User.objects.get(), said[2].strip()
 
 

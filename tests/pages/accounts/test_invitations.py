@@ -1,4 +1,4 @@
-"""Invitations: who makes them, and that each makes one account."""
+"""Invitations: who makes them, and that each makes only one account."""
 
 from datetime import timedelta
 
@@ -174,7 +174,7 @@ def test_staff_need_the_permission_to_add_people(as_alice: Client, alice: User) 
     alice.user_permissions.add(Permission.objects.get(codename="add_user"))
     assert as_alice.post(MAKE, {"note": "Eve"}).status_code == 302
     assert Invitation.objects.count() == 1
-    # To change people is another permission.
+    # Changing people takes a different permission.
     assert "Make a reset link" not in as_alice.get(PEOPLE).content.decode()
 
 

@@ -1,4 +1,4 @@
-"""The list of people, and the page of one: their role in the panel, their limits, and switching them off."""
+"""The list of people, and one person's page: their role in the panel, their limits, and deactivating them."""
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -23,7 +23,7 @@ def page_of(person: User, name: str = "person") -> str:
 
 
 def read(client: Client, address: str) -> str:
-    """Return a page with each run of blanks made one."""
+    """Return a page with each run of blanks collapsed."""
     return " ".join(client.get(address).content.decode().split())
 
 

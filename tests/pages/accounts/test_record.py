@@ -1,4 +1,4 @@
-"""The record of the door: what is stored and logged, how long, who reads it, and what fail2ban makes of it."""
+"""The record of sign-ins: what is stored and logged, how long, who reads it, and what fail2ban makes of it."""
 
 import configparser
 import io
@@ -25,7 +25,7 @@ LOGIN = reverse("account_login")
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Return what the logger of the door writes, in the format of the product."""
+    """Return what the logger of accounts writes, in the format of the product."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     plain = settings.LOGGING["formatters"]["plain"]
@@ -94,7 +94,7 @@ def test_two_that_fail_at_one_time_are_both_counted(
     now = timezone.now()
     monkeypatch.setattr("django.utils.timezone.now", lambda: now)
     record_event(EventKind.SIGN_IN_FAILED, rf.get("/"), name="alice")
-    # The other one's row is not there yet when this one looks.
+    # The other one's row does not exist yet when this one looks.
     real = events.add_to_minute
     has_looked: list[bool] = []
 
@@ -282,7 +282,7 @@ def test_a_line_is_ascii_and_can_be_read_back() -> None:
     assert json.loads(name) == "Müller\ufffd"
 
 
-# fail2ban's own for <HOST>, but for names: an address of IPv4 or IPv6.
+# fail2ban's own pattern for <HOST>, except names: an address of IPv4 or IPv6.
 HOST = r"(?P<host>(?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]+)"
 
 
@@ -323,7 +323,7 @@ def test_fail2ban_takes_nothing_that_a_stranger_made_up(
     first, second = log.getvalue().splitlines()
     assert match_as_fail2ban(first[23:]) == "203.0.113.9"
     assert match_as_fail2ban(second[23:]) is None
-    # Django names the address of a page that is not there, as it was asked for.
+    # Django logs the address of a page that does not exist, as it was requested.
     other = f"2026-11-26 00:49:33,241 WARNING django.request: Not Found: /{forged}"
     for seen in (*as_fail2ban_sees_it(other), f" WARNING django.request: Not Found: / {forged}"):
         assert match_as_fail2ban(seen) is None

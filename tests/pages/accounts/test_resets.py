@@ -26,7 +26,7 @@ NEW = {"new_password1": "a-better-one-42", "new_password2": "a-better-one-42"}
 
 
 def make_link(client: Client, person: User) -> str:
-    """Return the link that an admin is shown."""
+    """Return the link that an admin gets to see."""
     page = client.post(reverse("reset_link", args=[person.pk])).content.decode()
     return page.partition('value="http://testserver')[2].partition('"')[0]
 
@@ -45,7 +45,7 @@ def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
     phone = browser(alice)
     page = use(make_link(as_dana, alice), client)
     assert "Your password was changed. Sign in with it." in page
-    assert "_auth_user_id" not in client.session  # A second factor is still to be asked for.
+    assert "_auth_user_id" not in client.session  # A second factor is still required.
     alice.refresh_from_db()
     assert alice.check_password("a-better-one-42")
     assert phone.get(reverse("sessions")).status_code == 302
@@ -93,7 +93,7 @@ def test_there_is_none_for_an_account_that_is_switched_off(as_dana: Client, alic
 
 @pytest.fixture
 def helper(bob: User) -> User:
-    """Return somebody among the staff who may change accounts, and nothing else."""
+    """Return a staff member who may change accounts, and nothing else."""
     User.objects.filter(pk=bob.pk).update(is_staff=True)
     bob.user_permissions.add(Permission.objects.get(codename="change_user"))
     return User.objects.get(pk=bob.pk)
@@ -167,7 +167,7 @@ def has_mail(settings: Settings, transactional_db: None) -> Iterator[None]:
     settings.EMAIL_URL = "smtp://mail"
     settings.PANEL_URL = "https://panel.example.org"
     yield
-    mails._sender.submit(lambda: None).result(10)  # What was to be sent has been.
+    mails._sender.submit(lambda: None).result(10)  # All mails have been sent.
 
 
 def test_without_mail_there_is_no_such_page(client: Client, db: None) -> None:
@@ -209,7 +209,7 @@ def test_the_answer_does_not_wait_for_the_mail(
         patched.setattr(mails._sender, "submit", waiting.append)
         assert client.post(REQUEST, {"email": "alice@example.org"}).status_code == 200
     assert len(waiting) == 1
-    mails._places.release()  # The mail that is never sent would have.
+    mails._places.release()  # A mail that is never sent would have.
 
 
 def test_nobody_is_flooded_with_mails(client: Client, has_mail: None, alice: User) -> None:

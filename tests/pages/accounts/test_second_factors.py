@@ -1,4 +1,4 @@
-"""Second factors: how they are stored, what is asked of staff, and the ways back in."""
+"""Second factors: how they are stored, what staff need, and the ways back in."""
 
 from io import StringIO
 from time import time
@@ -39,7 +39,7 @@ CODES = reverse("mfa_view_recovery_codes")
 
 @pytest.fixture(autouse=True)
 def _one_step_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test's codes be checked at the time when it began: none runs out between an app and the form."""
+    """Check a test's codes as of its beginning, so that none expires between an app and the form."""
     began_at = time()
     clock = SimpleNamespace(time=lambda: began_at)
     monkeypatch.setattr(auth, "time", clock)
@@ -55,7 +55,7 @@ def sign_in(user: User, client: Client | None = None) -> Client:
 
 
 def confirm(client: Client, user: User) -> None:
-    """Prove once more who one is."""
+    """Confirm one's identity again."""
     password = f"{user.get_username()}-password"
     client.post(reverse("account_reauthenticate"), {"password": password})
 
@@ -121,7 +121,7 @@ def test_the_secrets_are_stored_encrypted(alice: User, settings: Settings) -> No
     totp = Authenticator.objects.get(type=Authenticator.Type.TOTP)
     (key,) = settings.SECRETS_KEYS
     assert Fernet(key).decrypt(totp.data["secret"].encode()).decode() == secret
-    # A new key stands before the old one, which goes on to decrypt.
+    # A new key comes before the old one, which continues to decrypt.
     codes = codes_of(client)
     settings.SECRETS_KEYS = [Fernet.generate_key().decode(), key]
     assert codes_of(client) == codes
@@ -176,7 +176,7 @@ def test_a_secret_that_no_key_decrypts_is_a_sentence(alice: User, settings: Sett
             assert "Your second factor cannot be read" in page
 
 
-def test_recovery_codes_are_downloaded_and_made_anew(alice: User) -> None:
+def test_recovery_codes_are_downloaded_and_regenerated(alice: User) -> None:
     client, _ = set_up(alice)
     codes = codes_of(client)
     text = client.get(reverse("mfa_download_recovery_codes")).content.decode()
@@ -218,7 +218,7 @@ def test_resetmfa_says_who_is_not_there(db: None) -> None:
 
 @pytest.fixture
 def required(settings: Settings) -> None:
-    """Ask staff for a second factor."""
+    """Require a second factor of staff."""
     settings.REQUIRE_STAFF_MFA = True
 
 

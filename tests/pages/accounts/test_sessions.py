@@ -95,7 +95,7 @@ def test_a_changed_password_ends_all_others(alice: User) -> None:
     (row,) = PersonSession.objects.filter(user=alice)
     assert phone.get(SESSIONS).status_code == 302
     assert here.get(SESSIONS).status_code == 200
-    # The session has another key then, but it was not begun anew.
+    # The session has another key then, but it did not begin again.
     assert row == session_of(here)
     assert abs(row.signed_in_at - signed_in_at) < timedelta(milliseconds=1)
     assert not Session.objects.exclude(pk=row.session_id).exists()
@@ -146,7 +146,7 @@ def test_it_is_seen_at_most_once_a_minute(alice: User) -> None:
     assert not any("UPDATE" in query["sql"] for query in captured.captured_queries)
     long_ago = timezone.now() - timedelta(hours=1)
     PersonSession.objects.update(last_seen_at=long_ago)
-    cache.clear()  # A minute has gone by.
+    cache.clear()  # A minute has passed.
     here.get(SESSIONS)
     seen = session_of(here).last_seen_at
     assert seen > long_ago

@@ -1,4 +1,4 @@
-"""The sign-in: one for panel and admin, by user name, and nothing that tells who has an account."""
+"""The sign-in: one for panel and admin, by user name, and nothing that reveals who has an account."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_name_that_nobody_has_is_answered_as_a_wrong_password(
 
 
 def without_tokens(page: str, name: str) -> list[str]:
-    """Return the lines of `page` but for what differs with each request."""
+    """Return the lines of `page` except those that differ with each request."""
     lines = page.replace(name, "NAME").splitlines()
     return [line for line in lines if "csrfmiddlewaretoken" not in line]
 

@@ -1,4 +1,4 @@
-"""An authenticator app (RFC 6238), apart from the product's own arithmetic."""
+"""An authenticator app (RFC 6238), independent of the product's own arithmetic."""
 
 import base64
 import hashlib
@@ -17,6 +17,6 @@ def code_of(secret: str, at: float | None = None) -> str:
 
 
 def fresh_code_of(secret: str) -> str:
-    """Return the code of now, once it is good for long enough to be typed into a page."""
+    """Return the current code, once it is valid for long enough to be typed into a page."""
     wait_until(lambda: time.time() % 30 < 22, 10, "no new code begins")
     return code_of(secret)

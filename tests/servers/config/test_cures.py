@@ -1,4 +1,4 @@
-"""Each conflict of a blueprint's overlays is cured by one button, as far as this person may do that."""
+"""Each conflict of a blueprint's overlays is resolved by one button, if this person may do that."""
 
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def test_what_is_pinned_is_not_changed_by_a_new_version(
     assert wishes(alice, blueprint) == [[f"out {one.pk}", f"strip {two.pk} l4dtoolz"]]
     with pytest.raises(CureError):
         apply_cure(alice, blueprint, f"strip {one.pk} l4dtoolz")
-    # Whatever else is changed, the pin stays.
+    # Whatever else changes, the pin stays.
     apply_cure(alice, blueprint, f"out {two.pk}")
     assert read(blueprint).read_pins() == {one.pk: one.versions.get()}
 

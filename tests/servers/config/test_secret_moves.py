@@ -1,4 +1,4 @@
-"""Moving passwords from stored configs into fields, whatever becomes of the process that does it."""
+"""Moving passwords from stored configs into fields, whatever happens to the process that does it."""
 
 import threading
 from io import StringIO

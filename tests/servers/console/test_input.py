@@ -1,4 +1,4 @@
-"""What may be typed into a console, and what is refused or asked about, with the reason."""
+"""What may be typed into a console, and what is refused or questioned, with the reason."""
 
 import pytest
 

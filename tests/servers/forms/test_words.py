@@ -1,4 +1,4 @@
-"""What forms say of faults: the panel's words in the place of Django's, and never in that of a field's own."""
+"""What forms say about faults: the panel's words instead of Django's, but never instead of a field's own."""
 
 from django import forms
 from django.core.validators import MinValueValidator

@@ -1,4 +1,4 @@
-"""When a search has to end, whatever it searches."""
+"""When a search must end, whatever it searches."""
 
 import threading
 
@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 
 def request_of(person: int, has_left: threading.Event | None = None) -> HttpRequest:
-    """Return a request of a person; with `has_left` it has come as the web server's do."""
+    """Return a request of a person; with `has_left` it is like those of the web server."""
     request: HttpRequest
     if has_left is None:
         request = RequestFactory().get("/")
@@ -25,7 +25,7 @@ def request_of(person: int, has_left: threading.Event | None = None) -> HttpRequ
 
 
 class Searcher(threading.Thread):
-    """Searches until it may not go on."""
+    """Searches until it must stop."""
 
     def __init__(self, turns: SearchTurns, request: HttpRequest) -> None:
         super().__init__(daemon=True)
@@ -35,7 +35,7 @@ class Searcher(threading.Thread):
         wait_until(lambda: self.turn, 10, "it searches")
 
     def run(self) -> None:
-        """Search for something that is not there, in a log without an end."""
+        """Search for something that is not there, in an endless log."""
         with self._turns.taken(self._request) as turn:
             self.turn = turn
             wait_until(lambda: not turn.may_go_on(), 60, "it has to end")
@@ -43,7 +43,7 @@ class Searcher(threading.Thread):
 
 @pytest.fixture(autouse=True)
 def long_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a search have more time than these tests take."""
+    """Give searches more time than these tests take."""
     monkeypatch.setattr(searches, "SEARCH_SECONDS", 300.0)
 
 
@@ -53,7 +53,7 @@ def test_a_new_search_of_a_person_ends_the_one_before_and_begins_after_it() -> N
     with turns.taken(request_of(1)) as second:
         assert first.turn
         assert first.turn.is_replaced
-        # It has left its turn: what is left of the thread is its end.
+        # It has given up its turn: only the end of the thread is left.
         first.join(10)
         assert not first.is_alive()
         assert second.may_go_on()

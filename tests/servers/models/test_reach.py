@@ -13,7 +13,7 @@ from servers.models import Host, Server
         ("steam", "games.example.org", "", "games.example.org", ""),
         ("steam", "127.0.0.1", "", "local", ""),
         ("steam", "", "", "local", ""),
-        # One that binds to one address is reached there, unless a router stands before it.
+        # One that binds to a single address is reached there, unless it is behind a router.
         ("steam", "203.0.113.7", "203.0.113.8", "203.0.113.8", ""),
         ("steam", "192.168.1.7", "192.168.1.8", "192.168.1.8", "in your network"),
         ("steam", "203.0.113.7", "192.168.1.8", "203.0.113.7", ""),

@@ -1,4 +1,4 @@
-"""Steam ids as people have them, and lists of bans as games and people write them."""
+"""Steam ids as people write them, and lists of bans as games and people write them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Passwords in the columns of servers: encrypted, decrypted, rotated, and what is said where that fails."""
+"""Passwords in the columns of servers: encrypted, decrypted, rotated, and what is said when that fails."""
 
 from io import StringIO
 from typing import Any
@@ -86,7 +86,7 @@ def test_a_server_binds_to_its_own_address_else_to_its_hosts(server: Server) -> 
 
 
 class TestAPasswordAmongLaunchArguments:
-    """From before there were fields; where there is no key, that is where it stays."""
+    """From before there were fields; without a key, it stays there."""
 
     @pytest.fixture(autouse=True)
     def _no_keys(self, settings: Any, server: Server) -> None:
@@ -130,7 +130,7 @@ class TestKeysThatDoNotFit:
     def test_a_process_with_other_keys_makes_no_passwords(
         self, server: Server, settings: Any
     ) -> None:
-        """As a worker on a second machine whose settings were not copied."""
+        """For instance a worker on a second machine whose settings were not copied."""
         settings.SECRETS_KEYS = [OLD_KEY]
         Server.objects.update(config="sv_password sesame")
         with pytest.raises(OtherKeysError, match="does not have"):

@@ -88,7 +88,7 @@ def test_what_is_cleverer_is_found_and_stays(arguments: str, config: str, place:
 
 
 def test_beside_one_that_stays_none_of_that_password_is_taken() -> None:
-    """Else another one than now would have the last word."""
+    """Otherwise a different one than now would have the last word."""
     config = "rcon_password first\nsv_password sesame\nsv_lan 0; rcon_password last"
     taken = take_secrets("+rcon_password zeroth", config)
     assert taken.values == {JOIN: "sesame"}

@@ -1,4 +1,4 @@
-"""Conflicts of overlays that are used together are found by their manifests."""
+"""Conflicts of overlays that are used together are found from their manifests."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ ADDONS = "left4dead2/addons"
 
 
 def refer(by: User, **overlays: dict[str, str]) -> list[str]:
-    """Make overlays of these files, and return their references, in their order."""
+    """Make overlays of these files, and return their references, in order."""
     return [
         bring(Overlay.objects.create(name=name, owner=by), by, files).reference
         for name, files in overlays.items()
@@ -95,7 +95,7 @@ def test_metamod_sourcemod_and_a_second_tickrate_are_told(dana: User) -> None:
 def test_a_newer_sourcemod_that_hides_the_whole_older_one_is_not_mixed_with_it(dana: User) -> None:
     core, more = f"{ADDONS}/sourcemod/bin/a.so", f"{ADDONS}/sourcemod/bin/b.so"
     assert find_conflicts(refer(dana, new={core: "2", more: "2"}, old={core: "1"})).faults == ()
-    # And one that came in two parts is one.
+    # And one that came in two parts counts as one.
     assert find_conflicts(refer(dana, some={core: "1"}, whole={core: "1", more: "1"})).faults == ()
     # Two that have no file in common may be of two versions.
     [fault] = find_conflicts(refer(dana, upper={core: "1"}, lower={more: "1"})).faults
@@ -154,7 +154,7 @@ PLUGINS = f"{ADDONS}/sourcemod/plugins"
 
 
 def refer_plugins(by: User, name: str, *plugins: dict[str, Any], **files: str) -> str:
-    """Make an overlay of plugins that need and provide this; return its reference."""
+    """Make an overlay of plugins with these needs and libraries; return its reference."""
     paths = {f"{PLUGINS}/{plugin['path']}": f"{name} {plugin}" for plugin in plugins}
     empty: dict[str, Any] = {"extensions": [], "libraries": [], "provides": []}
     overlay = Overlay.objects.create(name=name, owner=by)
@@ -184,7 +184,7 @@ def test_what_plugins_require_is_looked_for_in_all_overlays(dana: User) -> None:
         ("the plugin readyup.smx", ("a.smx", "b.smx"), False),
     ]
     assert "a.smx and 1 more plugin in fun need the extension" in lacks[0].sentence
-    # A plugin of another name may be the library; one that is not loaded is nothing to others.
+    # A plugin with another name may be the library; one that is not loaded means nothing to others.
     renamed = refer_plugins(dana, "more", {"path": "x/ready.smx", "provides": ["readyup"]})
     unloaded = refer_plugins(dana, "off", {"path": "disabled/readyup.smx"})
     assert [lack.need.file for lack in find_conflicts([plugins, *stack, renamed]).lacks] == [

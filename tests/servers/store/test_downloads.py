@@ -1,4 +1,4 @@
-"""Files of the store are sent in parts, by both kinds of servers."""
+"""Files of the store are sent in pieces, by both kinds of servers."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from servers.store import BlobError, get_store, send_file
 from servers.store.downloads import CHUNK_BYTES
 from tests.overlays import lose
 
-DATA = b"\0x" * CHUNK_BYTES  # Two parts.
+DATA = b"\0x" * CHUNK_BYTES  # Two pieces.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Changes of single files: each is a version of its own, and none is lost to another one."""
+"""Edits of single files: each is a version of its own, and none is lost to another one."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def test_whether_servers_keep_their_own_is_said_as_a_version_and_stays_said(
     def say(version: OverlayVersion) -> dict[str, bool | None]:
         return {file.path: file.is_seed for file in read_files(version)}
 
-    assert choose(first, True) == first  # Files in this place are seeds.
+    assert choose(first, True) == first  # Files at this path are seeds.
     second = choose(first, False)
     assert (second.note, say(second)) == (f"Servers use this {A}.", {A: False, B: None})
     third = save_file(overlay, A, b"new", opened=hash_of(second, A), by=alice)

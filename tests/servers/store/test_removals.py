@@ -45,7 +45,7 @@ def versions(overlay: Overlay, alice: User) -> list[OverlayVersion]:
 
 
 def age_all(days: int = 2) -> None:
-    """Let all that lies in the store have been written some days ago."""
+    """Make everything in the store look some days old."""
     then = time.time() - days * 24 * 3600
     for _sha256, path in get_store().walk():
         os.utime(path, (then, then))
@@ -160,7 +160,7 @@ def test_a_sweep_removes_what_no_version_has_and_nothing_else(
     [gone], [kept] = read_files(versions[0]), read_files(versions[1])
     remove_version(versions[0])
     sweep_store()
-    assert gone.sha256 in get_store()  # It may be new, and about to be written down.
+    assert gone.sha256 in get_store()  # It may be new, and about to be recorded.
     age_all()
     output = StringIO()
     call_command("prunecontent", stdout=output)
@@ -226,7 +226,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_still_fills_is_n
 
 
 def age_by(seconds: float) -> None:
-    """Let everything in the store have been written so long ago."""
+    """Make everything in the store look this old."""
     for path in get_store().root.rglob("*"):
         moment = path.stat().st_mtime - seconds
         os.utime(path, (moment, moment))
@@ -260,7 +260,7 @@ def test_what_only_a_removed_version_had_goes_within_minutes(
     sweep_store_if_due()
     assert blobs["a.cfg"] not in get_store()
     assert blobs["b.cfg"] in get_store()
-    # And nothing is swept again for nothing.
+    # And nothing is swept again needlessly.
     (get_store().root / "swept").touch()
     lonely = get_store().path_of("0" * 64)
     lonely.parent.mkdir(exist_ok=True)
@@ -286,5 +286,5 @@ def test_the_bytes_of_an_upload_go_with_its_overlay_and_with_its_account(
         else:
             alice.delete()
     assert not path_of(part).parent.exists()
-    assert os.fstat(descriptor).st_nlink == 0  # A request that still writes to it is told.
+    assert os.fstat(descriptor).st_nlink == 0  # A request that is still writing to it is told.
     os.close(descriptor)

@@ -75,5 +75,5 @@ def test_both_texts_can_be_had_back_from_any_difference() -> None:
 def test_texts_made_to_be_hard_to_compare_are_compared_in_bounded_time() -> None:
     dice = random.Random(5)
     before, after = (to_text(*(dice.choice("ab") for _ in range(100_000))) for _ in "12")
-    # Without the bound this takes hours, and the test's own time ends first.
+    # Without the bound this takes hours, and the test's time limit ends it first.
     assert len(diff_texts(before, after)) <= 2_001

@@ -57,7 +57,7 @@ def is_installed() -> bool:
 
 
 def forbid_setgid() -> None:
-    """Refuse in this process what RestrictSUIDSGID in the web process's unit does."""
+    """Refuse in this process what RestrictSUIDSGID refuses in the web process's unit."""
     allowed = os.chmod
 
     def chmod(path: os.PathLike[str], mode: int, **options: bool) -> None:
@@ -69,7 +69,7 @@ def forbid_setgid() -> None:
 
 
 def run_as(account: int, do: Callable[[], None]) -> None:
-    """Do something in a child that is an account, with the umask of the units; fail if that fails."""
+    """Run something in a child as an account, with the umask of the units; fail if it fails."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -93,7 +93,7 @@ def run_as(account: int, do: Callable[[], None]) -> None:
 
 
 def receive(part: UploadPart) -> None:
-    """Take a part, as the door does."""
+    """Receive a part, as the upload door does."""
     upload_files.make_file(part)
     descriptor = open_file(part)
     os.write(descriptor, CONTENT)
@@ -102,7 +102,7 @@ def receive(part: UploadPart) -> None:
 
 
 def keep(part: UploadPart) -> None:
-    """Make a blob of a part, as a job does, and remove what came."""
+    """Make a blob of a part, as a job does, and remove the original."""
     store = get_store()
     with store.incoming("upload-1") as folder, store.adding():
         os.link(path_of(part), folder / "0")
@@ -111,7 +111,7 @@ def keep(part: UploadPart) -> None:
 
 
 def write_bytes() -> None:
-    """Store something, as the editor of the web process does."""
+    """Store something, as the web process's editor does."""
     with get_store().adding():
         get_store().add_bytes(b"a text of the editor's")
 

@@ -1,4 +1,4 @@
-"""Versions of overlays: what makes one, what refuses one, and what a server is made of by them."""
+"""Versions of overlays: what makes one, what refuses one, and what a server gets from them."""
 
 import hashlib
 from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 def put(tmp_path: Path, **texts: str) -> tuple[list[ManifestFile], list[tuple[Path, str]]]:
-    """Return files of a version by their names in `addons/`, and where their bytes lie."""
+    """Return files of a version by their names in `addons/`, and the paths of their bytes."""
     files, stored = [], []
     for name, text in texts.items():
         sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -94,7 +94,7 @@ def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, al
     [
         ("plugin_smx", "code"),
         ("library_SO", "code"),
-        # MetaMod and SourceMod load by what a file is, from whatever it is called.
+        # MetaMod and SourceMod load files by what they are, whatever their names.
         ("server", "\x7fELF library"),
         ("library_so_1", "\x7fELF library"),
         ("motd_txt", "FFPS plugin"),

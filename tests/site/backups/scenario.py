@@ -1,4 +1,4 @@
-"""A panel whose database is lost and comes back, in a process of its own: `-m tests.site.backups.scenario`."""
+"""A panel whose database is lost and restored, in a separate process: `-m tests.site.backups.scenario`."""
 
 import os
 from io import StringIO
@@ -34,14 +34,14 @@ PASSPHRASE = "correct horse battery"
 
 
 def say(*arguments: str) -> str:
-    """Run a command that has to succeed, and return what it said."""
+    """Run a command that must succeed, and return its output."""
     output = StringIO()
     call_command(*arguments, stdout=output, stderr=output)
     return output.getvalue()
 
 
 def refuse(*arguments: str) -> str:
-    """Run a command that has to fail, and return why it did."""
+    """Run a command that must fail, and return the reason."""
     try:
         call_command(*arguments, stdout=StringIO(), stderr=StringIO())
     except CommandError as error:
@@ -50,7 +50,7 @@ def refuse(*arguments: str) -> str:
 
 
 def make_servers() -> None:
-    """Make two servers, of which one is to run, and has written a file."""
+    """Make two servers, one of which should be running and has written a file."""
     kim = User.objects.create_user("kim")
     blueprint = Blueprint.objects.create(name="plain", owner=kim)
     for port, name in ((27015, "alpha"), (27016, "bravo")):
@@ -63,7 +63,7 @@ def make_servers() -> None:
 
 
 def make_versions() -> str:
-    """Make a version with a file that lies in a folder of the host too; return its reference."""
+    """Make a version with a file that is also in a folder of the host; return its reference."""
     kim = User.objects.get(username="kim")
     overlay = Overlay.objects.create(name="pack", owner=kim)
     BY_HAND.parent.mkdir(parents=True)
@@ -73,13 +73,13 @@ def make_versions() -> str:
 
 
 def texts_of(reference: str) -> list[bytes]:
-    """Return what the files of a version say."""
+    """Return the contents of a version's files."""
     files = read_files(OverlayVersion.objects.get(reference=reference))
     return [get_store().read(file.sha256, 100) for file in files]
 
 
 def main() -> None:
-    """Back up, be refused whatever would lose something, and restore."""
+    """Back up, be refused whenever something would be lost, and restore."""
     call_command("migrate", verbosity=0)
     make_servers()
     reference = make_versions()
@@ -92,7 +92,7 @@ def main() -> None:
     assert "has files of servers or overlays already" in refuse("restore", str(archive))
     with archives.members(archive, PASSPHRASE) as found:
         names = [info.name for info, _content in found if "content" in info.name]
-    # The manifest and one file; the other one is the host's too.
+    # The manifest and one file; the other one is also the host's.
     assert len(names) == 3
     assert names[-1] == archives.SAME_CONTENT
     UPPER.parents[1].rename(settings.HOST_ROOT / "away")
@@ -104,7 +104,7 @@ def main() -> None:
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
 
-    # One file is lost, and in the place of another one lies something else.
+    # One file is lost, and another one has been replaced.
     lost, damaged = read_files(OverlayVersion.objects.get(reference=reference))
     get_store().path_of(lost.sha256).unlink()
     get_store().path_of(damaged.sha256).write_text("not this")

@@ -1,4 +1,4 @@
-"""Archives: what went in comes out, sealed or not; what is damaged, cut off or sealed otherwise is refused."""
+"""Archives: what went in comes out, sealed or not; damaged, cut off or otherwise sealed ones are refused."""
 
 import os
 import stat
@@ -104,7 +104,7 @@ def test_an_archive_that_was_cut_off_is_refused(
 
 def test_a_sealed_archive_that_ends_with_a_piece_is_known_as_cut_off(tmp_path: Path) -> None:
     write(tmp_path / "a", PASSPHRASE)
-    # The header, and whole pieces of which each is right: only that none says it is the last tells.
+    # The header, and whole pieces, each of them correct: only the missing mark of the last one reveals it.
     os.truncate(tmp_path / "a", 18 + 16 + 2 * (PIECE_BYTES + 16))
     with pytest.raises(ArchiveError, match="damaged, or cut off"):
         archives.verify(tmp_path / "a", PASSPHRASE)

@@ -1,4 +1,4 @@
-"""`manage.py backup` and `restore`, on both engines: what was there is there again."""
+"""`manage.py backup` and `restore`, on both engines: everything is back."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ from tests.systemd.sandbox import REPOSITORY
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return where an empty database of its own is."""
+    """Return the URL of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/db.sqlite3"
         return
-    # A socket's path has a length that a test's folder may exceed.
+    # A socket's path has a length limit that a test's folder may exceed.
     with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
         server = Postgres(Path(folder), fsync=False)
         server.start()
@@ -42,7 +42,7 @@ def test_what_was_there_is_there_again_and_what_ran_is_asked_to_run(
         "GAME_SOURCE": "simulator",
         "BACKUP_PASSPHRASE_FILE": str(tmp_path / "passphrase"),
     }
-    # In a process of its own, as the commands replace the database that they run on.
+    # In a separate process, because the commands replace the database that they run on.
     done = subprocess.run(
         [sys.executable, "-m", "tests.site.backups.scenario"],
         env=environment,

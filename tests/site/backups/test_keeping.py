@@ -1,4 +1,4 @@
-"""Which backups stay, and what is said of the last one."""
+"""Which backups stay, and what is said about the last one."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from l4d2site.backups.keeping import LastBackup
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with four backups of 100 bytes, and what is none."""
+    """Return a folder with four backups of 100 bytes, and something that is not one."""
     for day in range(1, 5):
         (tmp_path / f"2026110{day}T043000Z-local{keeping.ENDING}").write_bytes(bytes(100))
     (tmp_path / "notes.txt").touch()

@@ -1,4 +1,4 @@
-"""ASGI without a server: what an application gets, and what it answers."""
+"""ASGI without a server: what an application receives, and what it answers."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ def make_scope(method: str = "POST", path: str = "/", **headers: str) -> dict[st
 
 
 class Exchange:
-    """One request: the parts of its body that have come, and the answer so far."""
+    """One request: the parts of its body that have arrived, and the answer so far."""
 
     def __init__(self, parts: Iterable[bytes] = (), *, is_complete: bool = True) -> None:
         parts = list(parts) or [b""]
@@ -42,12 +42,12 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Take a part of the answer."""
+        """Accept a part of the answer."""
         self.sent.append(message)
 
     @property
     def parts_left(self) -> int:
-        """How many parts of the body nobody has asked for."""
+        """How many parts of the body have not been requested."""
         return len(self._messages)
 
     @property
@@ -66,7 +66,7 @@ class Exchange:
 
 
 async def read_all(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
-    """Answer with the number of bytes that came: an application as simple as can be."""
+    """Answer with the number of bytes received: the simplest possible application."""
     count, has_more = 0, True
     while has_more:
         message = await receive()

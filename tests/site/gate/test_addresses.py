@@ -1,4 +1,4 @@
-"""Whose address counts: proxies that are trusted, forged headers, several hops, garbage, Unix sockets."""
+"""Which address counts: trusted proxies, forged headers, several hops, garbage, Unix sockets."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ SOCKET = TrustedProxies.parse(["unix"])
         # Two hops, the nearer of which is ours.
         ("127.0.0.1", "198.51.100.7, 10.1.2.3", "198.51.100.7"),
         ("127.0.0.1", "198.51.100.7,2001:db8:1::5 , 10.1.2.3", "198.51.100.7"),
-        # Only proxies on the way: the first of them asks itself.
+        # Only proxies on the way: the first of them is itself the client.
         ("127.0.0.1", "10.9.9.9, 10.1.2.3", "10.9.9.9"),
         ("127.0.0.1", "198.51.100.7:4711", "198.51.100.7"),
         ("127.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
@@ -39,14 +39,14 @@ def test_a_trusted_proxy_says_whom_it_speaks_for(
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "client"),
     [
-        # A stranger speaks for nobody.
+        # A stranger cannot speak for anybody.
         ("198.51.100.7", "203.0.113.9", "198.51.100.7"),
         ("198.51.100.7", "127.0.0.1", "198.51.100.7"),
-        # What a stranger sent stands before what the proxy added.
+        # What a stranger sent precedes what the proxy added.
         ("127.0.0.1", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
         ("127.0.0.1", "127.0.0.1, 203.0.113.9, 198.51.100.7", "198.51.100.7"),
         ("127.0.0.1", "203.0.113.9, 198.51.100.7, 10.1.2.3", "198.51.100.7"),
-        # Garbage is no address, and what stands before it was not vouched for.
+        # Garbage is no address, and nothing vouches for what precedes it.
         ("127.0.0.1", "garbage", "127.0.0.1"),
         ("127.0.0.1", "203.0.113.9, garbage", "127.0.0.1"),
         ("127.0.0.1", "203.0.113.9, , 10.1.2.3", "10.1.2.3"),

@@ -1,4 +1,4 @@
-"""Bodies: how large, how slow, and how many at one time."""
+"""Bodies: how large, how slow, and how many at a time."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -199,7 +199,7 @@ def test_a_client_that_never_stops_sending_is_left_in_the_end(
 
     asyncio.run(scenario())
     assert exchange.status == 413
-    # 3 MiB and one too many, and then as much as is read for the client to notice.
+    # 3 MiB and one byte too many, and then as much as is read so that the client notices.
     assert exchange.parts_left == 50 - 4 - answers.LINGER_BYTES // MIB
 
 
@@ -210,7 +210,7 @@ def test_a_refusal_ends_in_time_even_if_a_cancellation_is_swallowed(
     cancellations = parts = 0
 
     async def receive() -> dict[str, Any]:
-        """Give a part where a cancellation comes, as wait_for may, and then one every moment."""
+        """Yield a part just as a cancellation comes, as wait_for may, and then one after another."""
         nonlocal cancellations, parts
         parts += 1
         assert parts < 100, "it goes on after its time"

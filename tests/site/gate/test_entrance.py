@@ -1,4 +1,4 @@
-"""The entrance: one address has so many places, and inside everybody has their own address."""
+"""The entrance: each address has a limited number of places, and inside everybody has their own address."""
 
 import asyncio
 from base64 import b64encode
@@ -17,7 +17,7 @@ from tests.site.gate.asgi import Exchange, make_scope, read_all
 
 
 class Holding:
-    """An application that answers when it is told to, and keeps the scopes that it got."""
+    """An application that answers when told to, and keeps the scopes that it received."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -35,7 +35,7 @@ def entrance(application: Any) -> Entrance:
 
 
 async def ask_at_once(scopes: list[dict[str, Any]]) -> list[int | None]:
-    """Return the statuses of requests that are there at one time."""
+    """Return the statuses of simultaneous requests."""
     application = Holding()
     door = entrance(application)
     exchanges = [Exchange() for _ in scopes]

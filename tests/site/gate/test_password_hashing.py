@@ -1,4 +1,4 @@
-"""Password hashes: two at a time, a line that ends, old hashes that go on to work."""
+"""Password hashes: two at a time, a queue with an end, and old hashes that keep working."""
 
 import os
 import threading

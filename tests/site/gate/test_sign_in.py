@@ -1,4 +1,4 @@
-"""Attempts to sign in, through the gate to Django: who is refused, who waits, and what strangers learn."""
+"""Sign-in attempts, through the gate to Django: who is refused, who waits, and what strangers learn."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ PATHS = ["/accounts/login/", "/admin/login/"]
 
 @pytest.fixture(autouse=True)
 def fast() -> Iterator[None]:
-    """Answer at once; how long an answer takes has a test of its own."""
+    """Answer at once; the duration of an answer has a test of its own."""
     with patch.object(sign_in, "ANSWER_SECONDS", 0.0):
         yield
 
@@ -56,7 +56,7 @@ class Door:
     async def send(
         self, form: dict[str, str], address: str, path: str, session: str = ""
     ) -> Exchange:
-        """Send a form, as whom the session belongs to."""
+        """Send a form with the session that it belongs to."""
         form["csrfmiddlewaretoken"] = TOKEN
         body = urlencode(form).encode()
         scope = make_scope(
@@ -91,10 +91,10 @@ def test_who_fails_too_often_waits_and_nobody_else(alice: User, path: str) -> No
         return [
             await door.post("alice", "wrong", path=path),
             await door.post(" ALICE ", "wrong", path=path),
-            # The account has failed twice from here: not even the password is looked at.
+            # The account has failed twice from here: its password is not even checked.
             await door.post("alice", "alice-password", path=path),
             await door.post("bob", "wrong", path=path),
-            # And three times the address.
+            # And the address three times.
             await door.post("carol", "wrong", path=path),
             await door.post("alice", "alice-password", path=path, address="203.0.113.9"),
         ]
@@ -159,7 +159,7 @@ def test_one_address_tries_one_after_another_and_two_try_at_a_time(alice: User) 
     flood = [exchange.status for exchange in exchanges[:50]]
     assert flood.count(200) == 1 + MOST_OF_ADDRESS_WAITING
     assert flood.count(429) == 50 - 1 - MOST_OF_ADDRESS_WAITING
-    # The flood has a line of its own, and takes no place from others.
+    # The flood has a queue of its own, and takes no place from others.
     assert [exchange.status for exchange in exchanges[50:]] == [200] * 5
     assert max(most) == 2
     refused = next(exchange for exchange in exchanges if exchange.status == 429)
@@ -204,7 +204,7 @@ def test_an_attempt_whose_client_leaves_counts_and_frees_its_place() -> None:
             begun.clear()
             attempt.cancel()
             await asyncio.gather(attempt, return_exceptions=True)
-        async with asyncio.timeout(5):  # What is let through is never answered here.
+        async with asyncio.timeout(5):  # Attempts that are let through are never answered here.
             return (await door.post("alice", "wrong")).status
 
     assert run(scenario()) == 429

@@ -24,14 +24,14 @@ LIMITS = {
     "TRUSTED_PROXIES": "127.0.0.3",
 }
 PATIENCE = {"HEADER_SECONDS": "120", "BODY_IDLE_SECONDS": "120", "BODY_SECONDS": "120"}
-"""More than a busy machine takes for a test that is about something else."""
+"""More than a busy machine takes for a test about something else."""
 HURRY = {"HEADER_SECONDS": "1", "BODY_IDLE_SECONDS": "1", "BODY_SECONDS": "3"}
 MIB = 1024**2
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Panel]:
-    """Return a panel that answers; one for all tests, as none leaves anything in it."""
+    """Return a panel that answers; one for all tests, because none leaves anything in it."""
     panel = Panel(tmp_path_factory.mktemp("panel") / "var")
     panel.start(**LIMITS, **PATIENCE)
     yield panel
@@ -42,7 +42,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> It
 def hurried_panel(
     tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
 ) -> Iterator[Panel]:
-    """Return a panel that waits for nobody."""
+    """Return an impatient panel."""
     panel = Panel(tmp_path_factory.mktemp("hurried") / "var")
     panel.start(**LIMITS, **HURRY)
     yield panel
@@ -58,11 +58,11 @@ class Connection:
         )
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self.socket.sendall(data)
 
     def read(self) -> bytes:
-        """Return what comes until the panel ends the connection."""
+        """Return what arrives until the panel ends the connection."""
         parts = []
         while part := self.socket.recv(65536):
             parts.append(part)
@@ -89,14 +89,14 @@ def request(line: str, **headers: str) -> bytes:
 
 
 def page_of(panel: Panel, address: str) -> bytes:
-    """Return the answer to a page asked for from `address`."""
+    """Return the answer to a page requested from `address`."""
     with Connection(panel, address) as connection:
         connection.send(request("GET /accounts/login/", Connection="close"))
         return connection.read()
 
 
 def has_file_of(panel: Panel, least_bytes: int) -> bool:
-    """Return whether the serving process has a file of that size open, be it deleted or not."""
+    """Return whether the serving process has a file of that size open, even a deleted one."""
     sizes = (
         path.stat().st_size for path in Path(f"/proc/{panel.pid}/fd").iterdir() if path.exists()
     )
@@ -132,7 +132,7 @@ def test_a_trusted_proxy_has_as_many_as_it_takes_and_speaks_for_each(
             connection.send(request("GET /events", Cookie=cookie, X_Forwarded_For=client))
             return connection.read_head()
 
-        # Of one address: beyond Alice's own limit first, and then beyond that of the address.
+        # From one address: first beyond Alice's own limit, and then beyond that of the address.
         heads = [follow("198.51.100.7") for _ in range(3)]
         assert all(head.startswith(b"HTTP/1.1 200 ") for head in heads)
         assert follow("203.0.113.9").startswith(b"HTTP/1.1 429 ")
@@ -158,7 +158,7 @@ def test_the_first_request_has_to_come_in_time(hurried_panel: Panel) -> None:
         thread = threading.Thread(target=drip)
         thread.start()
         assert silent.read().startswith(b"HTTP/1.1 408 ")
-        # Before all of it has come, or the answer would be another one.
+        # Before all of it has arrived, or the answer would be a different one.
         assert dripping.read_head().startswith(b"HTTP/1.1 408 ")
         stop.set()
         thread.join()
@@ -181,7 +181,7 @@ def test_a_stranger_puts_nothing_on_the_disk(panel: Panel) -> None:
 
 @pytest.mark.parametrize("path", ["/servers/new/", "/uploads/1/"])
 def test_a_compressed_body_is_refused(panel: Panel, path: str) -> None:
-    """gunicorn refuses the encodings that it does not know, the gate those that it does."""
+    """gunicorn refuses encodings that it does not know, and the gate those that it does."""
     with Connection(panel) as connection:
         connection.send(request(f"POST {path}", Transfer_Encoding="gzip, chunked"))
         assert connection.read_head().startswith(b"HTTP/1.1 501 ")

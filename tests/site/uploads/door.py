@@ -1,4 +1,4 @@
-"""A client of the door that knows no network: each request is one call of the ASGI application."""
+"""A client of the upload door without a network: each request is one call of the ASGI application."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ BODY = "application/offset+octet-stream"
 
 
 async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer what the door does not."""
+    """Answer everything that the door does not."""
     await send({"type": "http.response.start", "status": 418, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -43,7 +43,7 @@ class DoorClient:
             self.cookie = f"sessionid={client.cookies['sessionid'].value}"
 
     def scope(self, method: str, path: str, **headers: str) -> dict[str, object]:
-        """Return the scope of a request of theirs; a header that is "" is left out."""
+        """Return the scope of one of their requests; a header that is "" is left out."""
         usual = {
             "host": "testserver",
             "origin": ORIGIN,
@@ -59,13 +59,13 @@ class DoorClient:
         path: str,
         parts: Iterable[bytes] = (),
         *,
-        has_left: bool = True,
+        is_complete: bool = True,
         **headers: str,
     ) -> Exchange:
         """Return the exchange of one request. Its body ends with `parts`, or with the connection's end."""
 
         async def talk() -> Exchange:
-            exchange = Exchange(parts, is_complete=has_left)
+            exchange = Exchange(parts, is_complete=is_complete)
             exchange.has_left.set()
             await exchange.run(self.application, self.scope(method, path, **headers))
             return exchange
@@ -75,7 +75,7 @@ class DoorClient:
     def create(
         self, upload: Upload, path: str, size: int, parts: Iterable[bytes] = (), **headers: str
     ) -> Exchange:
-        """Make a part, with its first bytes if there are some."""
+        """Create a part, with its first bytes if there are any."""
         if parts:
             headers["content_type"] = BODY
         given: dict[str, Any] = {
@@ -91,14 +91,14 @@ class DoorClient:
         )
 
     def patch(
-        self, location: str, offset: int, parts: Iterable[bytes], *, has_left: bool = True
+        self, location: str, offset: int, parts: Iterable[bytes], *, is_complete: bool = True
     ) -> Exchange:
-        """Send bytes of a part; without `has_left` the connection ends before the body does."""
+        """Send bytes of a part; unless it `is_complete`, the connection ends before the body does."""
         return self.ask(
             "PATCH",
             location,
             parts,
-            has_left=has_left,
+            is_complete=is_complete,
             content_type=BODY,
             upload_offset=str(offset),
         )
@@ -111,11 +111,11 @@ class DoorClient:
 
 
 def location_of(exchange: Exchange) -> str:
-    """Return the address of the part that a request has made."""
+    """Return the address of the part that a request has created."""
     assert exchange.status == 201, exchange.sent
     return exchange.headers[b"location"].decode()
 
 
 def text_of(exchange: Exchange) -> str:
-    """Return what an answer says."""
+    """Return the text of an answer."""
     return str(exchange.sent[1]["body"].decode())

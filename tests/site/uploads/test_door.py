@@ -1,4 +1,4 @@
-"""The door of tus: what it takes, what of it is kept, and what it refuses, in words."""
+"""The upload door: what it accepts, how much of it is kept, and what it refuses, in words."""
 
 import asyncio
 import errno
@@ -41,7 +41,7 @@ def door(alice: User) -> DoorClient:
 
 
 async def waiting(predicate: Callable[[], bool]) -> None:
-    """Wait until something is so, while the event loop goes on."""
+    """Wait until something is so, while the event loop runs."""
     await asyncio.to_thread(wait_until, predicate, 10, "the door does not get that far")
 
 
@@ -68,9 +68,9 @@ def test_cut_at_every_chunk_it_goes_on_where_it_ended(door: DoorClient, upload: 
     location = location_of(door.create(upload, "a.vpk", len(content)))
     offset, pieces = 0, 0
     while offset < len(content):
-        # The connection ends within the body, and the browser asks how far it has come.
+        # The connection ends within the body, and the browser asks how much has arrived.
         chunk = content[offset : offset + 1009]
-        door.patch(location, offset, [chunk[:500], chunk[500:]], has_left=False)
+        door.patch(location, offset, [chunk[:500], chunk[500:]], is_complete=False)
         offset, pieces = door.offset(location), pieces + 1
         assert offset == min(len(content), pieces * 1009)
     assert path_of(UploadPart.objects.get()).read_bytes() == content
@@ -264,7 +264,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
     location = location_of(door.create(upload, "a.vpk", 6, [b"ab"]))
 
     class FullDisk:
-        """The system's calls, of which a write takes one byte more and then none."""
+        """The system's calls, with a write that takes one more byte and then none."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(os, name)
@@ -367,7 +367,7 @@ def test_strangers_find_nothing(
     door: DoorClient, upload: Upload, overlay: Overlay, bob: User, dana: User
 ) -> None:
     location = location_of(door.create(upload, "a.vpk", 3))
-    for is_shared in (False, True):  # Who may use an overlay may not change it.
+    for is_shared in (False, True):  # Somebody who may use an overlay may not change it.
         Overlay.objects.update(is_shared=is_shared)
         stranger = DoorClient(bob)
         assert stranger.ask("HEAD", location).status == 404
@@ -414,7 +414,7 @@ def test_a_file_that_is_dropped_again_replaces_the_first(door: DoorClient, uploa
 
 
 def files_of(upload: Upload) -> list[str]:
-    """Return the names of the files that an upload has on the disk."""
+    """Return the names of an upload's files on disk."""
     folder = upload_files.folder_of(upload.pk)
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
@@ -501,7 +501,7 @@ def test_many_at_a_time_take_no_more_than_the_quota(
 
     statuses = asyncio.run(talk())
     assert sorted(statuses, key=str) == [201] * 3 + [422] * 5
-    # What was promised counts before it has come, and no more once it is removed.
+    # What was promised counts before it has arrived, and no longer once it is removed.
     refused = door.create(upload, "one more.vpk", 2 * MIB)
     assert refused.status == 422
     assert "Remove versions or uploads" in text_of(refused)

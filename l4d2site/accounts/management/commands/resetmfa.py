@@ -12,7 +12,7 @@ from l4d2site.accounts.password_changes import end_sessions
 
 
 class Command(BaseCommand):
-    """For a person who has neither their second factor nor a recovery code any more."""
+    """For a person who has lost both their second factor and their recovery codes."""
 
     help = "Remove a person's second factors and recovery codes, and sign them out everywhere."
 

@@ -1,4 +1,4 @@
-// Finds overlays among those that a blueprint can be given, by what stands on them.
+// Finds overlays among those that can be added to a blueprint, by the text on them.
 
 function find(text) {
   const wanted = text.trim().toLowerCase();

@@ -1,4 +1,4 @@
-// What is said at a form that was sent in place if no page of the panel answers: its gate or a proxy refuses the
+// Tells people beside a form that was sent in place if no page of the panel answers: its gate or a proxy refuses the
 // request, or nothing comes back. What was typed stays.
 
 import { fill, gettext } from "../words.js";
@@ -31,8 +31,8 @@ export function explain({ status, redirected, headers }, text, page) {
   return fill(status >= 500 ? DOWN : OTHER, { status });
 }
 
-// Say `text` at the end of `form`, or take away what was said there. A message about an earlier action goes from the top
-// of the page: it would seem to be about this one.
+// Show `text` at the end of `form`, or remove what was shown there. A message about an earlier action is removed from the
+// top of the page, because it would seem to be about this one.
 export function sayAt(form, text) {
   form.querySelector("[data-refusal]")?.remove();
   if (!text) return;

@@ -1,4 +1,4 @@
-// Where the focus goes when an update replaces what had it: to what is called the same, or else to the job that takes
+// Where the focus goes when an update replaces what had it: to what has the same name, or otherwise to the job that takes
 // its place.
 
 const FOCUSABLE = "a, button, summary, input, [tabindex]";
@@ -18,8 +18,8 @@ export function keepFocus(region) {
   };
 }
 
-// Focus what took the place of a vanished button: its row in a list, or a job. To be called once all regions are
-// replaced, as the job may be in another one.
+// Focus what took the place of a vanished button: its row in a list, or a job. Call it once all regions are replaced,
+// because the job may be in another one.
 export function replaceLostFocus() {
   if (lost && document.activeElement === document.body) {
     const { region, rowId } = lost;

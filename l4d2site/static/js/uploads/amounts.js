@@ -1,4 +1,4 @@
-// Amounts of bytes in words, and how many come in a second.
+// Amounts of bytes in words, and the rate at which they arrive.
 
 import { fill, ngettext } from "../words.js";
 

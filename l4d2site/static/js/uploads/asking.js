@@ -1,4 +1,4 @@
-// Asks the panel about an upload, by JSON.
+// Asks the panel about an upload, in JSON.
 
 import { fill, gettext } from "../words.js";
 
@@ -20,7 +20,7 @@ export async function ask(address, { method = "GET", body, form } = {}) {
   throw new Error(told.error ?? fill(gettext("The panel answered %(status)s."), { status: response.status }));
 }
 
-// A form's own token is out of date once somebody has signed in again in another tab.
+// A form's own token becomes invalid when somebody signs in again in another tab.
 function readToken() {
   return document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
 }

@@ -1,6 +1,6 @@
-// What people drop or choose, as a flat list of { file, path }; folders are gone through.
+// What people drop or choose, as a flat list of { file, path }, including what is in folders.
 
-// Call it in the event's own turn: what was dropped cannot be asked for later.
+// Call it while the event is being handled: later, what was dropped can no longer be read.
 export function listDropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   return entries.length ? readAll(entries) : Promise.resolve(listChosen(transfer.files));
@@ -21,7 +21,7 @@ async function readAll(entries) {
   return found;
 }
 
-// A reader gives some entries at a time, and none at the end.
+// A reader returns some entries at a time, and none at the end.
 async function readFolder(reader) {
   const found = [];
   for (;;) {

@@ -1,4 +1,4 @@
-// Takes files that are dropped anywhere on the page. A browser would leave the page for one that misses its place.
+// Takes files that are dropped anywhere on the page. If one missed the form, the browser would leave the page for it.
 
 import { gettext } from "../words.js";
 import { listDropped } from "./dropped_files.js";

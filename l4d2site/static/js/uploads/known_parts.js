@@ -1,4 +1,4 @@
-// Parts with what the server has of them already, which it knows by path, size and time.
+// Parts with what the server already has of them, which it finds by path, size and time.
 
 export function joinKnown(parts, known) {
   return parts.map((part) => {

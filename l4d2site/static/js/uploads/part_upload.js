@@ -1,12 +1,12 @@
-// One part on its way: what tus-js-client is told, which answers end it, and what the panel says then.
+// One part on its way: the options for tus-js-client, which answers end it, and what the panel then says.
 
 import { fill, gettext } from "../words.js";
 
 const LOST = gettext("The panel did not answer while %(path)s was sent. What has arrived is kept.");
 const ONE_REQUEST_BYTES = 1024 ** 2;
-// For two minutes: a panel that restarts is back within seconds, and is not kept waiting.
+// For two minutes: a panel that restarts is back within seconds, and is then not kept waiting.
 const RETRY_MS = [0, 500, 1_000, 2_000, ...Array(40).fill(3_000)];
-// To these the same request would get the same answer, until somebody signs in again or makes room.
+// After one of these, the same request would get the same answer until somebody signs in again or makes room.
 const CURABLE = [401, 507];
 const FINAL = [400, 403, 404, 405, 410, 412, 413, 415, 422];
 
@@ -31,7 +31,7 @@ export function startUpload(part, address, handlers) {
 
 export const isFinal = (error) => FINAL.includes(statusOf(error));
 
-// What the panel says is plain text; a page is that of something before it.
+// The panel answers in plain text; a page comes from something in front of it.
 export function describeFault(part, { originalResponse: response }) {
   const isSaid = response?.getHeader("Content-Type")?.startsWith("text/plain");
   return (isSaid && response.getBody().trim()) || fill(LOST, { path: part.label ?? part.path });

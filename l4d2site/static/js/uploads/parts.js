@@ -9,7 +9,7 @@ const BUNDLE_BYTES = 64 * 1024 ** 2;
 const BUNDLE_FILES = 4_000;
 const ARCHIVE = /\.(zip|7z|rar|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$/i;
 
-// The same files always make the same parts, so that what has arrived of them is known again.
+// The same files always make the same parts, so that what has arrived of them is recognized.
 export function planParts(files) {
   const ordered = [...files].sort((one, other) => (one.path < other.path ? -1 : 1));
   const isSmall = ({ file, path }) => file.size <= SMALL_BYTES && !ARCHIVE.test(path);

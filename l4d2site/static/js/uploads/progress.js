@@ -1,4 +1,4 @@
-// Shows how far an upload is: in all, and each file that is being sent.
+// Shows the progress of an upload: in all, and of each file that is being sent.
 
 import { fill, gettext, ngettext } from "../words.js";
 import { describePause, describeProgress, Rate } from "./amounts.js";
