@@ -17,9 +17,9 @@ from jobs.database.sql import execute, execute_all, with_equation
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
-from jobs.queue import transitions
+from jobs.queue import liveness, transitions
 from jobs.queue.claim_statements import JOB_COLUMNS
-from jobs.queue.liveness import register_worker
+from jobs.queue.liveness import ClaimPulse, register_worker
 from jobs.queue.transitions import claim_jobs, claim_next_job, enqueue
 from jobs.worker.execution import execute as carry_out
 from jobs.worker.execution import plan
@@ -245,13 +245,15 @@ def test_each_claim_after_a_pause_is_a_sign_of_life(
 ) -> None:
     worker = register_worker(host, concurrency=4, is_claiming=True)
     seconds = 0.0
-    monkeypatch.setattr(transitions, "clock_gettime", lambda _clock: seconds)
+    monkeypatch.setattr(liveness, "clock_gettime", lambda _clock: seconds)
+    pulse = ClaimPulse()
     hour_ago = timezone.now() - timedelta(hours=1)
 
     def claim_is_heard() -> bool:
         Worker.objects.update(heartbeat_at=hour_ago)
         job = enqueue("start", server=server, requested_by=None)
-        assert claim_next_job(worker) == job
+        (claimed,) = claim_jobs(worker, host, 1, pulse=pulse)
+        assert claimed.id == job.pk
         transitions.finish_job(Job.objects.get(pk=job.pk), exit_code=0)
         return Worker.objects.get().heartbeat_at > hour_ago
 
