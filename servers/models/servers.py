@@ -170,7 +170,7 @@ class Server(models.Model):
     # Fernet tokens; `servers.secrets.encryption` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
     join_password_token = models.TextField(blank=True, editable=False)
-    # The parts of cfg/server.cfg as last written, without passwords: see `servers.config_pages`.
+    # The parts of cfg/server.cfg as last written, without passwords. The worker reads them off the host.
     config_chain = models.JSONField(default=list, blank=True, editable=False)
     config_chain_at = models.DateTimeField(null=True, editable=False)
     desired_state = models.CharField(
