@@ -89,6 +89,41 @@ def test_a_label_is_not_two_parts_with_a_colon(path: Path) -> None:
     assert [one for one in labels if re.search(r": ?\{\{|\}: |>\s*:", one)] == []
 
 
+MESSAGE = re.compile(
+    r"""\{%\s*translate\s+(?:"([^"]*)"|'([^']*)')|"""
+    r"""\{%\s*blocktranslate\b[^%]*?%\}(.*?)\{%\s*endblocktranslate""",
+    re.DOTALL,
+)
+LINKS = frozenset({"and", "at", "by", "for", "from", "in", "of", "on", "or", "to", "until", "with"})
+"""Words that say nothing by themselves."""
+
+
+def torn(source: str) -> list[str]:
+    """Return the texts of a template that are the rest of a sentence which another one has begun.
+
+    Other languages have another order of words, so a sentence is translated as a whole.
+    """
+    texts = ("".join(groups).strip() for groups in MESSAGE.findall(REMARKS.sub("", source)))
+    return [text for text in texts if text in LINKS or text.startswith((":", ";", "."))]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_tears_no_sentence(path: Path) -> None:
+    assert torn(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '{% translate "Log" %} {% translate "of" %} {{ name }}',
+        "{% translate 'by' %} {{ name }}",
+        "{% blocktranslate with line=line %}\n : back to {{ line }}.\n{% endblocktranslate %}",
+    ],
+)
+def test_a_torn_sentence_is_found(source: str) -> None:
+    assert torn(source)
+
+
 def spoken(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the whole sentences of a module with their lines, but for docstrings, logs and translated ones."""
     for node in ast.iter_child_nodes(tree):
