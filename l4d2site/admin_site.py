@@ -161,7 +161,7 @@ ROWS_HELD = 100
 class FaultyRow(NamedTuple):
     """A blueprint or server whose stored arguments or config break a rule that was added later."""
 
-    kind: str
+    is_server: bool
     name: str
     owner: str
     url: str
@@ -182,14 +182,11 @@ def read_faulty_rows(user: User) -> list[FaultyRow]:
         if row.blueprint_id not in blueprints and row.spec_faults
     ]
     return [
-        *(
-            FaultyRow("Blueprint", row.name, str(row.owner), row.get_absolute_url(), row.faults[0])
-            for row in blueprints.values()
-        ),
-        *(
-            FaultyRow(
-                "Server", row.name, str(row.owner), row.get_absolute_url(), row.spec_faults[0]
-            )
-            for row in servers
-        ),
+        *(describe_fault(row, row.faults[0], is_server=False) for row in blueprints.values()),
+        *(describe_fault(row, row.spec_faults[0], is_server=True) for row in servers),
     ]
+
+
+def describe_fault(row: Blueprint | Server, first_fault: str, *, is_server: bool) -> FaultyRow:
+    """Return a row as the index lists it."""
+    return FaultyRow(is_server, row.name, str(row.owner), row.get_absolute_url(), first_fault)
