@@ -57,7 +57,7 @@ class OperationFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
         """Return the known operations."""
-        return [(operation.value, operation.label) for operation in Operation]
+        return [(operation.value, str(operation.label)) for operation in Operation]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         """Return the jobs with the chosen operation."""
@@ -86,7 +86,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
     ordering = ["-id"]
     show_full_result_count = False
 
-    @admin.display(description="job", ordering="id")
+    @admin.display(description=gettext_lazy("job"), ordering="id")
     def page(self, job: Job) -> SafeString:
         """Link to the job's page."""
         return format_html('<a href="{}">#{}</a>', job.get_absolute_url(), job.pk)
@@ -127,7 +127,7 @@ class JobLogAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[ty
 
     list_display = ["job_id", "seq", "stream", "line", "created_at"]
     search_fields = ["=job__id"]
-    search_help_text = "The number of a job"
+    search_help_text = gettext_lazy("The number of a job")
     ordering = ["-id"]
     show_full_result_count = False
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
-from jobs.models import Job, label_operation, name_subject
+from jobs.models import Job, label_as_stored, name_subject
 from servers.models import Host, LaunchSettings, LaunchTexts, Server
 
 
@@ -75,7 +75,7 @@ class ClaimedJob:
     @property
     def operation_label(self) -> str:
         """The operation in words."""
-        return label_operation(self.operation, self.run_id, self.build_id)
+        return label_as_stored(self.operation, self.run_id, self.build_id)
 
     @property
     def subject(self) -> str:

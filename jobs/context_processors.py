@@ -1,38 +1,22 @@
-"""What pages say about the hosts they show: that the game is simulated, or that workers are away."""
+"""What pages say about the workers of the hosts that they show: that they are away, or take no jobs."""
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from jobs.models import Job, Worker
 from servers.models import Host, Server
-from servers.pages import is_refresh
-from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
+from servers.permissions import Verb, may
 
 SHOW_HOSTS = ("/hosts/", "/servers/", "/jobs/", "/admin/jobs/", "/admin/servers/")
 """The beginnings of the addresses that show hosts, servers or jobs."""
 
 
-def workers(request: HttpRequest) -> dict[str, object]:
-    """Return `is_simulated`, `worker_notes` on hosts whose jobs wait, `is_refresh`, and the user's permissions.
-
-    `section` is the first part of the URL's path, by which the masthead marks the current section.
-    `panel_verbs` is what the user may do to all things of a kind: names of `servers.permissions.Verb`.
-    `sees_people` is whether one of these lets the user see who has an account.
-    """
+def worker_notes(request: HttpRequest) -> dict[str, list[str]]:
+    """Return `worker_notes` on the hosts that the page shows, for somebody who has signed in."""
     user = getattr(request, "user", None)
     is_signed_in = user is not None and user.is_authenticated
-    panel_verbs = verbs_of(user) if user is not None and is_signed_in else frozenset()
-    return {
-        "section": request.path_info.split("/")[1],
-        "is_simulated": settings.GAME_SOURCE == "simulator"
-        or Host.objects.filter(game_source="simulator").exists(),
-        "is_refresh": is_refresh(request),
-        "panel_verbs": panel_verbs,
-        "sees_people": not PEOPLE_VERBS.isdisjoint(panel_verbs),
-        "worker_notes": worker_notes(hosts_of(request)) if is_signed_in else [],
-    }
+    return {"worker_notes": describe_workers(hosts_of(request)) if is_signed_in else []}
 
 
 def hosts_of(request: HttpRequest) -> QuerySet[Host]:
@@ -58,7 +42,7 @@ def find_shown_hosts(request: HttpRequest) -> QuerySet[Host]:
     return Host.objects.all()
 
 
-def worker_notes(hosts: QuerySet[Host]) -> list[str]:
+def describe_workers(hosts: QuerySet[Host]) -> list[str]:
     """Return one sentence for each host that begins no jobs now: why, and until when."""
     is_claiming: dict[int, bool] = {}
     for worker in Worker.objects.alive().filter(host__in=hosts):

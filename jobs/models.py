@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, override
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from jobs.titles import split_title
@@ -31,16 +31,16 @@ from servers.permissions import (
 class Operation(models.TextChoices):
     """What a job does. The column accepts any text: a job with an unknown operation fails and says so."""
 
-    INSTALL = "install", "Install the game"
-    ROLLBACK = "rollback", "Roll back the game"
-    CHECK = "check", "Check for updates"
-    UNPACK = "unpack", "Unpack upload"
-    INITIALIZE = "initialize", "Rebuild files"
-    START = "start", "Start"
-    STOP = "stop", "Stop"
-    RESTART = "restart", "Restart"
-    RESET = "reset", "Reset"
-    DELETE = "delete", "Delete files"
+    INSTALL = "install", gettext_lazy("Install the game")
+    ROLLBACK = "rollback", gettext_lazy("Roll back the game")
+    CHECK = "check", gettext_lazy("Check for updates")
+    UNPACK = "unpack", gettext_lazy("Unpack upload")
+    INITIALIZE = "initialize", gettext_lazy("Rebuild files")
+    START = "start", gettext_lazy("Start")
+    STOP = "stop", gettext_lazy("Stop")
+    RESTART = "restart", gettext_lazy("Restart")
+    RESET = "reset", gettext_lazy("Reset")
+    DELETE = "delete", gettext_lazy("Delete files")
 
 
 EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
@@ -81,11 +81,11 @@ class JobState(models.TextChoices):
     three states are final.
     """
 
-    QUEUED = "queued", "queued"
-    RUNNING = "running", "running"
-    SUCCEEDED = "succeeded", "succeeded"
-    FAILED = "failed", "failed"
-    CANCELLED = "cancelled", "cancelled"
+    QUEUED = "queued", gettext_lazy("queued")
+    RUNNING = "running", gettext_lazy("running")
+    SUCCEEDED = "succeeded", gettext_lazy("succeeded")
+    FAILED = "failed", gettext_lazy("failed")
+    CANCELLED = "cancelled", gettext_lazy("cancelled")
 
 
 ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
@@ -240,7 +240,9 @@ class Job(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     error = models.TextField(blank=True, help_text=gettext_lazy("One line for people."))
     stage = models.CharField(max_length=120, blank=True)
-    progress = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Percent.")
+    progress = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=gettext_lazy("Percent.")
+    )
     worker = models.ForeignKey(
         Worker, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
     )
@@ -413,10 +415,12 @@ class Job(models.Model):
     @property
     def failed_at(self) -> str:
         """In which stage it failed and with which exit code, in words."""
-        said = _("Failed at “%(stage)s”") % {"stage": self.stage} if self.stage else _("Failed")
+        words = {"stage": self.stage, "code": self.exit_code}
         if self.exit_code is None:
-            return said
-        return _("%(said)s, exit code %(code)d") % {"said": said, "code": self.exit_code}
+            return _("Failed at “%(stage)s”") % words if self.stage else _("Failed")
+        if self.stage:
+            return _("Failed at “%(stage)s”, exit code %(code)d") % words
+        return _("Failed, exit code %(code)d") % words
 
     @property
     def subject(self) -> str:
@@ -494,10 +498,16 @@ def label_operation(operation: str, run_id: int | None, build_id: str) -> str:
     """Return what a job does, in words; an unknown operation as it is."""
     if operation not in Operation:
         return operation
-    label = Operation(operation).label
+    label = str(Operation(operation).label)
     if build_id:
         label = _("%(operation)s to build %(build)s") % {"operation": label, "build": build_id}
     return _("%(operation)s as it was") % {"operation": label} if run_id else label
+
+
+def label_as_stored(operation: str, run_id: int | None, build_id: str) -> str:
+    """Return the same for a row, which people read in any language: in the words of this module."""
+    with override(None):
+        return label_operation(operation, run_id, build_id)
 
 
 def name_subject(server_name: str, overlay_name: str, host_name: str) -> str:
@@ -534,7 +544,7 @@ class DeferredAction(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words."""
-        return Operation(self.operation).label
+        return str(Operation(self.operation).label)
 
 
 class JobLog(models.Model):
@@ -608,7 +618,7 @@ class SteamGuardCode(models.Model):
         """Store an entered code in place of an earlier one. Raises ValueError if it cannot be a code."""
         code = text.strip().upper()
         if not STEAM_GUARD_CODE.fullmatch(code):
-            raise ValueError("A Steam Guard code has five letters and digits.")
+            raise ValueError(_("A Steam Guard code has five letters and digits."))
         now = timezone.now()
         cls.objects.filter(created_at__lt=now - cls.VALID_FOR).delete()
         cls.objects.update_or_create(job=job, defaults={"code": code, "created_at": now})

@@ -1,4 +1,4 @@
-"""The admin site, and its additions: installing, updating and rolling back the game on a host."""
+"""The admin site, and its additions: installing or updating the game on a host."""
 
 from typing import Any, NamedTuple, cast
 
@@ -15,12 +15,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jobs import queue
 from jobs.models import Job, Operation
-from jobs.pages import find_rollback_obstacle
 from l4d2site.accounts.pages import SignIn
 from l4d2site.admin_requests import CheckedRequests
 from servers.access import SignedInRequest, require, sign_in_required
@@ -40,7 +40,7 @@ class SaferoomAdminSite(AdminSite):
 
     site_header = "Saferoom"
     site_title = "Saferoom"
-    index_title = "Hosts, people and jobs"
+    index_title = gettext_lazy("Hosts, people and jobs")
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register models, of packages too, with pages that judge what they are asked."""
@@ -49,12 +49,10 @@ class SaferoomAdminSite(AdminSite):
         super().register(model_or_iterable, checked, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Return the addresses of the admin, including those for the game's releases."""
+        """Return the addresses of the admin, including our own."""
         return [
             path("install", self.install, name="install"),
             path("releases/", self.admin_view(self.releases), name="releases"),
-            path("check", self.check_for_updates, name="check"),
-            path("rollback", self.rollback, name="rollback"),
             path(
                 "r/<int:content_type_id>/<int:object_id>/",
                 self.admin_view(self.view_on_site),
@@ -111,53 +109,22 @@ class SaferoomAdminSite(AdminSite):
         """
         require(request.user, Verb.INSTALL)
         host = self.host_to_install_on(request.POST.get("host", ""))
-        return self.request_for_host(request, Operation.INSTALL, host)
-
-    @method_decorator([require_POST, sign_in_required])
-    def check_for_updates(self, request: SignedInRequest) -> HttpResponse:
-        """Request a check whether Steam has a newer build than a host."""
-        require(request.user, Verb.CHECK)
-        host = self.host_to_install_on(request.POST.get("host", ""))
-        return self.request_for_host(request, Operation.CHECK, host)
-
-    @method_decorator([require_POST, sign_in_required])
-    def rollback(self, request: SignedInRequest) -> HttpResponse:
-        """Request that a host goes back to another release.
-
-        The form says from which build to which. So a second click, or an outdated page, does not switch forward
-        again.
-        """
-        require(request.user, Verb.ROLLBACK)
-        host = self.host_to_install_on(request.POST.get("host", ""))
-        build_id = request.POST.get("to", "")
-        if obstacle := find_rollback_obstacle(host, request.POST.get("from", ""), build_id):
-            messages.error(request, obstacle)
-            return HttpResponseRedirect(host.get_absolute_url(), status=303)
-        return self.request_for_host(request, Operation.ROLLBACK, host, build_id)
-
-    def request_for_host(
-        self, request: SignedInRequest, operation: Operation, host: Host, build_id: str = ""
-    ) -> HttpResponse:
-        """Request an operation on a whole host, and redirect to the jobs."""
         try:
-            requested = queue.request(
-                operation, host=host, requested_by=request.user, build_id=build_id
-            )
+            requested = queue.request(Operation.INSTALL, host=host, requested_by=request.user)
         except queue.RequestRefused as refusal:
             messages.error(request, str(refusal))
         else:
             job = requested.job
-            doing = "is queued" if requested.is_new else "is already waiting or running"
-            messages.info(
-                request,
-                _("%(operation_label)s on host %(host_name)s %(doing)s: job %(job)s.")
-                % {
-                    "operation_label": job.operation_label,
-                    "host_name": job.host_name,
-                    "doing": doing,
-                    "job": job.pk,
-                },
+            text = (
+                _("%(operation_label)s on host %(host_name)s is queued: job %(job)s.")
+                if requested.is_new
+                else _(
+                    "%(operation_label)s on host %(host_name)s is already waiting or running:"
+                    " job %(job)s."
+                )
             )
+            names = {"operation_label": job.operation_label, "host_name": job.host_name}
+            messages.info(request, text % {**names, "job": job.pk})
         return HttpResponseRedirect(reverse("admin:jobs_job_changelist"), status=303)
 
     def view_on_site(
@@ -194,7 +161,7 @@ ROWS_HELD = 100
 class FaultyRow(NamedTuple):
     """A blueprint or server whose stored arguments or config break a rule that was added later."""
 
-    kind: str
+    is_server: bool
     name: str
     owner: str
     url: str
@@ -215,14 +182,11 @@ def read_faulty_rows(user: User) -> list[FaultyRow]:
         if row.blueprint_id not in blueprints and row.spec_faults
     ]
     return [
-        *(
-            FaultyRow("Blueprint", row.name, str(row.owner), row.get_absolute_url(), row.faults[0])
-            for row in blueprints.values()
-        ),
-        *(
-            FaultyRow(
-                "Server", row.name, str(row.owner), row.get_absolute_url(), row.spec_faults[0]
-            )
-            for row in servers
-        ),
+        *(describe_fault(row, row.faults[0], is_server=False) for row in blueprints.values()),
+        *(describe_fault(row, row.spec_faults[0], is_server=True) for row in servers),
     ]
+
+
+def describe_fault(row: Blueprint | Server, first_fault: str, *, is_server: bool) -> FaultyRow:
+    """Return a row as the index lists it."""
+    return FaultyRow(is_server, row.name, str(row.owner), row.get_absolute_url(), first_fault)

@@ -1,4 +1,4 @@
-"""Log filters for records that strangers can cause as often as they like."""
+"""Log filters for what Django logs of requests that it refuses: a traceback for each, of nobody's fault."""
 
 import logging
 import threading
@@ -6,6 +6,8 @@ from time import monotonic
 
 INTERVAL_SECONDS = 60.0
 LONGEST_HOST = 80
+LONGEST_PATH = 200
+LONGEST_REASON = 300
 
 
 class OnceAMinute(logging.Filter):
@@ -34,6 +36,30 @@ class OnceAMinute(logging.Filter):
         more = f", and {left_out} more since this was last said" if left_out else ""
         record.msg = "refused a request for the host %s, which is none of ALLOWED_HOSTS%s"
         record.args = (ascii(host[:LONGEST_HOST]), more)
-        record.exc_info = record.exc_text = None
-        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        make_short_warning(record)
         return True
+
+
+class OneLine(logging.Filter):
+    """Makes a warning of one line of a refusal that Django logs as an error, with a traceback.
+
+    Whoever sent the request chose its path, and mostly the reason too: they are quoted, and cut.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten the record to one line, and log it."""
+        if record.levelno < logging.ERROR:
+            return True  # It is short already.
+        request = getattr(record, "request", None)
+        path = str(request.path) if request is not None else ""
+        reason = record.getMessage()
+        record.msg = "refused a request for %s: %s"
+        record.args = (ascii(path[:LONGEST_PATH]), ascii(reason[:LONGEST_REASON]))
+        make_short_warning(record)
+        return True
+
+
+def make_short_warning(record: logging.LogRecord) -> None:
+    """Take the traceback out of a record, and make it a warning."""
+    record.exc_info = record.exc_text = None
+    record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)

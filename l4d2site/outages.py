@@ -220,7 +220,8 @@ def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpR
     if kind == "text/html":
         page = render_to_string("503.html", {"what": what, "then": then})
         return HttpResponse(page, status=status, headers=headers)
-    plain = f"{what} {then} Try again in {RETRY_SECONDS} seconds."
+    again = _("Try again in %(seconds)s seconds.") % {"seconds": RETRY_SECONDS}
+    plain = f"{what} {then} {again}"
     return HttpResponse(
         plain, status=status, headers=headers, content_type="text/plain; charset=utf-8"
     )

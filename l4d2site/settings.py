@@ -168,7 +168,8 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "jobs.context_processors.workers",
+                "l4d2site.context_processors.page_context",
+                "jobs.context_processors.worker_notes",
             ],
         },
     },
@@ -504,6 +505,12 @@ BACKUP_KEEP_BYTES = read_limit("BACKUP_KEEP_BYTES", 20 * 1024**3)
 
 # --- Log of the processes ---------------------------------------------------------------------
 
+REFUSALS = (
+    *("DisallowedModelAdminLookup", "DisallowedModelAdminToField"),
+    *("RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent"),
+)
+"""Django's errors that say no more than that it refused a request."""
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -512,6 +519,7 @@ LOGGING: dict[str, Any] = {
     },
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
+        "one_line": {"()": "l4d2site.log_filters.OneLine"},
         # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
@@ -530,5 +538,6 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django.request": {"filters": ["not_healthz", "not_outages"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
+        **{f"django.security.{error}": {"filters": ["one_line"]} for error in REFUSALS},
     },
 }

@@ -131,20 +131,20 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
     ]
     fields = ["name", "address", "bind_address", "is_draining", *reported]
 
-    @admin.display(description="releases")
+    @admin.display(description=gettext_lazy("releases"))
     def installed_releases(self, host: Host) -> str:
         """Return the installed builds, and which one is current."""
         builds = [
-            f"{one.build_id} (current)" if one.is_current else one.build_id
+            _("%(build)s (current)") % {"build": one.build_id} if one.is_current else one.build_id
             for one in host.releases.all()
         ]
-        return ", ".join(builds) or "none"
+        return ", ".join(builds) or _("none")
 
-    @admin.display(description="box")
+    @admin.display(description=gettext_lazy("box"))
     def box(self, host: Host) -> str:
         """Return which walls confine a game's code, and which are missing."""
         if not host.walls:
-            return "not reported"
+            return _("not reported")
         standing = host.standing_walls
         lead = f"{standing[0].upper()}{standing[1:]}." if standing else _("No wall stands.")
         return " ".join([lead, *host.missing_walls])
@@ -152,22 +152,26 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
     @admin.display(description=gettext_lazy("limits without effect"))
     def missing_limits(self, host: Host) -> str:
         """Return which limits of blueprints nothing enforces."""
-        return host.limits_without_effect or "none"
+        return host.limits_without_effect or _("none")
 
     @admin.display(description=gettext_lazy("free disk space"))
     def free_disk(self, host: Host) -> str:
         """Return how much space is left for the host's folder."""
         return "" if host.disk_free_bytes is None else filesizeformat(host.disk_free_bytes)
 
-    @admin.display(description="load")
+    @admin.display(description=gettext_lazy("load"))
     def load(self, host: Host) -> str:
         """Return how busy its processors are."""
-        return "" if host.load_percent is None else f"{host.load_percent} % of its processors"
+        return (
+            ""
+            if host.load_percent is None
+            else _("%(percent)s %% of its processors") % {"percent": host.load_percent}
+        )
 
     @admin.display(description=gettext_lazy("ports in use by other programs"))
     def held_ports(self, host: Host) -> str:
         """Return the ports of the range that no server can have."""
-        return ", ".join(map(str, host.taken_ports)) or "none"
+        return ", ".join(map(str, host.taken_ports)) or _("none")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:
         """Protect the worker's reports, the name by which it finds its row, and for some people, drains."""

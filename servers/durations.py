@@ -6,12 +6,14 @@ from django.utils.translation import gettext
 def describe_duration(seconds: float) -> str:
     """Return `seconds` in words, such as `4.2 s`, `1 min 5 s` or `2 h 3 min`."""
     if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
+        return gettext("%(count).1f s") % {"count": max(seconds, 0)}
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    if minutes:
+        return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds}
+    return gettext("%(count)d s") % {"count": seconds}
 
 
 def describe_age(seconds: float) -> str:

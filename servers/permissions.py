@@ -12,6 +12,8 @@ from typing import Protocol
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.db.models import TextChoices
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 Person = AbstractBaseUser | AnonymousUser
 
@@ -19,10 +21,10 @@ Person = AbstractBaseUser | AnonymousUser
 class Role(TextChoices):
     """What a person is on one thing, the least first. Each role may do all that the roles before it may."""
 
-    VIEWER = "viewer", "viewer"
-    OPERATOR = "operator", "operator"
-    MANAGER = "manager", "manager"
-    OWNER = "owner", "owner"
+    VIEWER = "viewer", gettext_lazy("viewer")
+    OPERATOR = "operator", gettext_lazy("operator")
+    MANAGER = "manager", gettext_lazy("manager")
+    OWNER = "owner", gettext_lazy("owner")
 
 
 GIVEN_ROLES = (Role.VIEWER, Role.OPERATOR, Role.MANAGER)
@@ -67,7 +69,7 @@ class Verb(StrEnum):
 class Rule:
     """Who may do something: everybody with at least this role, or one of `permissions` for all such things."""
 
-    words: str
+    words: str | Promise
     least: Role | None
     permissions: tuple[str, ...]
 
@@ -75,7 +77,7 @@ class Rule:
 RULES = {
     # Servers, and the jobs about them.
     Verb.VIEW: Rule(
-        "see a server, its console and its jobs",
+        gettext_lazy("see a server, its console and its jobs"),
         Role.VIEWER,
         (
             *("servers.view_any_server", "servers.operate_any_server"),
@@ -83,73 +85,93 @@ RULES = {
         ),
     ),
     Verb.OPERATE: Rule(
-        "start, stop, restart, initialize; cancel and retry such jobs",
+        gettext_lazy("start, stop, restart, initialize; cancel and retry such jobs"),
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),
     Verb.COMMAND: Rule(
-        "send it console commands, change its map, kick its players and talk to them",
+        gettext_lazy("send it console commands, change its map, kick its players and talk to them"),
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),
-    Verb.BAN: Rule("ban players from it and lift bans", Role.MANAGER, ("servers.change_server",)),
-    Verb.NAME_ADMINS: Rule("name its admins in the game", Role.MANAGER, ("servers.change_server",)),
+    Verb.BAN: Rule(
+        gettext_lazy("ban players from it and lift bans"), Role.MANAGER, ("servers.change_server",)
+    ),
+    Verb.NAME_ADMINS: Rule(
+        gettext_lazy("name its admins in the game"), Role.MANAGER, ("servers.change_server",)
+    ),
     Verb.CONFIGURE: Rule(
-        "read and change its config, arguments, port and blueprint",
+        gettext_lazy("read and change its config, arguments, port and blueprint"),
         Role.MANAGER,
         ("servers.change_server",),
     ),
-    Verb.READ_SECRETS: Rule("be shown its passwords", Role.MANAGER, ("servers.change_server",)),
-    Verb.RESET: Rule("reset its instance", Role.MANAGER, ("servers.change_server",)),
-    Verb.SHARE: Rule("let in viewers and operators", Role.MANAGER, ("servers.change_server",)),
-    Verb.APPOINT: Rule("let in managers", Role.OWNER, ("servers.change_server",)),
-    Verb.DELETE: Rule("delete its instance", Role.OWNER, ("servers.delete_server",)),
-    Verb.REMOVE: Rule("remove it from the panel", Role.OWNER, ("servers.delete_server",)),
+    Verb.READ_SECRETS: Rule(
+        gettext_lazy("be shown its passwords"), Role.MANAGER, ("servers.change_server",)
+    ),
+    Verb.RESET: Rule(gettext_lazy("reset its instance"), Role.MANAGER, ("servers.change_server",)),
+    Verb.SHARE: Rule(
+        gettext_lazy("let in viewers and operators"), Role.MANAGER, ("servers.change_server",)
+    ),
+    Verb.APPOINT: Rule(gettext_lazy("let in managers"), Role.OWNER, ("servers.change_server",)),
+    Verb.DELETE: Rule(gettext_lazy("delete its instance"), Role.OWNER, ("servers.delete_server",)),
+    Verb.REMOVE: Rule(
+        gettext_lazy("remove it from the panel"), Role.OWNER, ("servers.delete_server",)
+    ),
     # Blueprints and overlays. Everybody is a viewer of those that are shared.
     Verb.VIEW_BLUEPRINT: Rule(
-        "read a blueprint, make servers from it",
+        gettext_lazy("read a blueprint, make servers from it"),
         Role.VIEWER,
         ("servers.view_blueprint", "servers.change_blueprint", "servers.delete_blueprint"),
     ),
-    Verb.CHANGE_BLUEPRINT: Rule("change a blueprint", Role.OWNER, ("servers.change_blueprint",)),
-    Verb.REMOVE_BLUEPRINT: Rule("remove a blueprint", Role.OWNER, ("servers.delete_blueprint",)),
+    Verb.CHANGE_BLUEPRINT: Rule(
+        gettext_lazy("change a blueprint"), Role.OWNER, ("servers.change_blueprint",)
+    ),
+    Verb.REMOVE_BLUEPRINT: Rule(
+        gettext_lazy("remove a blueprint"), Role.OWNER, ("servers.delete_blueprint",)
+    ),
     Verb.USE_OVERLAY: Rule(
-        "put an overlay into a blueprint",
+        gettext_lazy("put an overlay into a blueprint"),
         Role.VIEWER,
         ("servers.view_overlay", "servers.change_overlay"),
     ),
     Verb.CHANGE_OVERLAY: Rule(
-        "change the files of an overlay, remove it", Role.OWNER, ("servers.change_overlay",)
+        gettext_lazy("change the files of an overlay, remove it"),
+        Role.OWNER,
+        ("servers.change_overlay",),
     ),
     # The whole panel: no role on one thing is enough.
     Verb.VIEW_HOSTS: Rule(
-        "see hosts, releases, and the jobs of hosts",
+        gettext_lazy("see hosts, releases, and the jobs of hosts"),
         None,
         (
             *("servers.install", "servers.rollback", "servers.check", "servers.drain"),
             *("servers.view_host", "servers.change_host"),
         ),
     ),
-    Verb.INSTALL: Rule("install and update the game", None, ("servers.install",)),
-    Verb.ROLLBACK: Rule("roll the game back", None, ("servers.rollback",)),
-    Verb.CHECK: Rule("look for updates", None, ("servers.check",)),
-    Verb.DRAIN: Rule("drain a host", None, ("servers.drain",)),
+    Verb.INSTALL: Rule(gettext_lazy("install and update the game"), None, ("servers.install",)),
+    Verb.ROLLBACK: Rule(gettext_lazy("roll the game back"), None, ("servers.rollback",)),
+    Verb.CHECK: Rule(gettext_lazy("look for updates"), None, ("servers.check",)),
+    Verb.DRAIN: Rule(gettext_lazy("drain a host"), None, ("servers.drain",)),
     Verb.SET_ANY_PORT: Rule(
-        "give a server any port and bind address", None, ("servers.set_any_port",)
+        gettext_lazy("give a server any port and bind address"), None, ("servers.set_any_port",)
     ),
     Verb.BRING_NATIVE_CODE: Rule(
-        "name a folder of a host as an overlay, native code and all",
+        gettext_lazy("name a folder of a host as an overlay, native code and all"),
         None,
         ("servers.bring_native_code",),
     ),
-    Verb.VIEW_ANY_JOB: Rule("see every job", None, ("jobs.view_job",)),
-    Verb.INVITE: Rule("invite people to the panel", None, ("auth.add_user",)),
+    Verb.VIEW_ANY_JOB: Rule(gettext_lazy("see every job"), None, ("jobs.view_job",)),
+    Verb.INVITE: Rule(gettext_lazy("invite people to the panel"), None, ("auth.add_user",)),
     Verb.MAKE_RESET_LINK: Rule(
-        "make links for new passwords, deactivate accounts", None, ("auth.change_user",)
+        gettext_lazy("make links for new passwords, deactivate accounts"),
+        None,
+        ("auth.change_user",),
     ),
-    Verb.SET_QUOTAS: Rule("set what people may have", None, ("accounts.change_ownquotas",)),
+    Verb.SET_QUOTAS: Rule(
+        gettext_lazy("set what people may have"), None, ("accounts.change_ownquotas",)
+    ),
     Verb.READ_RECORD: Rule(
-        "read who did what, and sign-ins", None, ("accounts.view_accountevent",)
+        gettext_lazy("read who did what, and sign-ins"), None, ("accounts.view_accountevent",)
     ),
 }
 

@@ -8,7 +8,6 @@ from jobs.pages.command_pages import (
     command_names,
     commands,
 )
-from jobs.pages.host_builds import find_rollback_obstacle
 from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
 from jobs.pages.job_pages import (
     deferred_forget,
@@ -50,7 +49,6 @@ __all__ = [
     "deferred_forget",
     "describe_head",
     "failure_dismiss",
-    "find_rollback_obstacle",
     "game_admin_remove",
     "game_admins",
     "host_detail",

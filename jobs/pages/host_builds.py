@@ -79,11 +79,12 @@ def find_rollback_obstacle(host: Host, from_build: str, to_build: str) -> str:
     The form posts both builds, so that a second click, or an outdated page, does not roll forward again.
     """
     if from_build != host.build_id:
-        current = host.build_id or "none"
-        return _("Nothing was done: build %(current)s is now current on host %(host)s.") % {
-            "current": current,
-            "host": host.name,
-        }
+        text = (
+            _("Nothing was done: build %(current)s is now current on host %(host)s.")
+            if host.build_id
+            else _("Nothing was done: no build is current on host %(host)s now.")
+        )
+        return text % {"current": host.build_id, "host": host.name}
     if not host.releases.filter(build_id=to_build).exists():
         return _("Nothing was done: build %(build)s is not installed on host %(host)s.") % {
             "build": to_build or _("none"),

@@ -249,14 +249,16 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     """Redirect to the job that answers a request, and say so if it already existed."""
     job = requested.job
     if not requested.is_new:
-        doing = "is already waiting" if job.state == JobState.QUEUED else "is already running"
-        which = f"it is job {job.pk}" if find_page(request) else "this is its job"
-        text = _("“%(title)s” %(doing)s: %(which)s. No second job was made.") % {
-            "title": job.title,
-            "doing": doing,
-            "which": which,
-        }
-        messages.info(request, text)
+        is_waiting = job.state == JobState.QUEUED
+        if find_page(request) and is_waiting:
+            text = _("“%(title)s” is already waiting: it is job %(job)s. No second job was made.")
+        elif find_page(request):
+            text = _("“%(title)s” is already running: it is job %(job)s. No second job was made.")
+        elif is_waiting:
+            text = _("“%(title)s” is already waiting: this is its job. No second job was made.")
+        else:
+            text = _("“%(title)s” is already running: this is its job. No second job was made.")
+        messages.info(request, text % {"title": job.title, "job": job.pk})
     return see_other(find_page(request) or job.get_absolute_url())
 
 

@@ -21,8 +21,8 @@ from jobs.pages.job_pages import DEFERRED_HOURS
 from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, sign_in_required
 from servers.fleet import (
+    BoardQuery,
     TagsError,
-    Wish,
     add_tag,
     configurable_by,
     find_matching,
@@ -193,8 +193,8 @@ def read_names(request: SignedInRequest) -> list[str]:
     That are more than `MOST_SERVERS` if there are too many. PostgreSQL refuses names that contain NUL.
     """
     if "matching" in request.POST:
-        wish = Wish.read(QueryDict(request.POST["matching"].removeprefix("?")))
-        return find_matching(request.user, wish, MOST_SERVERS + 1)
+        query = BoardQuery.read(QueryDict(request.POST["matching"].removeprefix("?")))
+        return find_matching(request.user, query, MOST_SERVERS + 1)
     names = request.POST.getlist("server")[: MOST_SERVERS + 1]
     return [name for name in names if "\0" not in name]
 

@@ -33,6 +33,7 @@ from jobs.models import (
     LogStream,
     Operation,
     Worker,
+    label_as_stored,
 )
 from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import ClaimPulse, has_lapsed_by_clock, is_gone
@@ -283,13 +284,14 @@ def find_flood(person: User) -> str:
     count = Job.objects.queued().filter(requested_by=person).order_by().count()
     if count < most:
         return ""
-    jobs = (
-        "1 job that you asked for waits" if count == 1 else f"{count} jobs that you asked for wait"
+    text = ngettext(
+        "%(count)d job that you asked for waits, and the limit is %(most)s. Wait until some have "
+        "run, or cancel those you no longer need. You can still stop servers.",
+        "%(count)d jobs that you asked for wait, and the limit is %(most)s. Wait until some have "
+        "run, or cancel those you no longer need. You can still stop servers.",
+        count,
     )
-    return _(
-        "%(jobs)s, and the limit is %(most)s. Wait until some have run, or cancel those you no "
-        "longer need. You can still stop servers."
-    ) % {"jobs": jobs, "most": most}
+    return text % {"count": count, "most": most}
 
 
 def is_covered(operation: str, newest: Job) -> bool:
@@ -341,11 +343,15 @@ def refuse_without_files(operation: str, server: Server) -> None:
     is_absent = server.actual_state == ActualState.ABSENT
     if operation == Operation.RESET and not server.has_instance:
         # A server whose host never reported on it was never started either: it has no finished job.
-        has_none = "has no files" if is_absent else "has no files that Saferoom knows of"
-        raise RequestRefused(
-            _("There is nothing to reset: %(server)s %(has_none)s on host %(host)s.")
-            % {"server": server.name, "has_none": has_none, "host": server.host.name}
+        text = (
+            _("There is nothing to reset: %(server)s has no files on host %(host)s.")
+            if is_absent
+            else _(
+                "There is nothing to reset: %(server)s has no files that Saferoom knows of on host"
+                " %(host)s."
+            )
         )
+        raise RequestRefused(text % {"server": server.name, "host": server.host.name})
     if operation in (Operation.STOP, Operation.DELETE) and is_absent:
         raise RequestRefused(
             _("%(server)s has no files on host %(host)s.")
@@ -557,13 +563,14 @@ def fail_stale_job(job: Job, reason: str) -> bool:
 
     It is not queued again, because nobody knows whether it has begun, and how far it got.
     """
+    label = label_as_stored(job.operation, job.run_id, job.build_id)
     with transaction.atomic():
         is_ours = finish_job(
             job,
             exit_code=1,
             error=reason,
             server_changes={
-                "last_error": f"{job.operation_label}: {reason}",
+                "last_error": f"{label}: {reason}",
                 "actual_state": ActualState.UNKNOWN,
             },
         )

@@ -42,8 +42,12 @@ def explain_waiting(job: Job) -> str:
     this = ActiveJob(job.pk, job.host_id, job.server_id, job.operation, job.requested_by_id)
     blocker = rules.find_blocker(this)
     if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
-        text = _("Waits for %(job)s.") if blocking.started_at else _("Waits behind %(job)s.")
-        return text % {"job": describe(blocking)}
+        words = {"job": describe(blocking)}
+        if blocking.started_at is None:
+            return _("Waits behind %(job)s, which waits too.") % words
+        running_for = timezone.now() - blocking.started_at
+        words["duration"] = describe_age(running_for.total_seconds())
+        return _("Waits for %(job)s, running for %(duration)s.") % words
     slots = sum(worker.concurrency for worker in workers if worker.is_claiming)
     if sum(running.host_id == state.host_id for running in state.running) >= slots:
         return _("Waits for a free slot: host %(host)s runs %(places)s jobs at a time.") % {
@@ -61,15 +65,14 @@ def read_earlier(job: Job) -> list[ActiveJob]:
 
 
 def describe(job: Job) -> str:
-    """Return a job in words, such as "start of alpha by kim, running for 3 min"."""
-    asked = f" by {job.requested_by_name}" if job.requested_by_name else ""
-    operation = job.operation_label
-    is_of_host = not job.server_name and not job.overlay_name
-    named = (
-        f"“{operation}” on {job.subject}" if is_of_host else f"{operation.lower()} of {job.subject}"
-    )
-    what = f"{named}{asked} (job {job.pk})"
-    if job.started_at is None:
-        return f"{what}, which waits too"
-    age = describe_age((timezone.now() - job.started_at).total_seconds())
-    return f"{what}, running for {age}"
+    """Return a job in words, such as "start of alpha by kim (job 3)"."""
+    words = {"subject": job.subject, "person": job.requested_by_name, "job": job.pk}
+    if not job.server_name and not job.overlay_name:
+        words["operation"] = job.operation_label
+        if job.requested_by_name:
+            return _("“%(operation)s” on %(subject)s by %(person)s (job %(job)s)") % words
+        return _("“%(operation)s” on %(subject)s (job %(job)s)") % words
+    words["operation"] = job.operation_label.lower()
+    if job.requested_by_name:
+        return _("%(operation)s of %(subject)s by %(person)s (job %(job)s)") % words
+    return _("%(operation)s of %(subject)s (job %(job)s)") % words

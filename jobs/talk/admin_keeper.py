@@ -6,7 +6,6 @@ of admins.
 
 import logging
 from dataclasses import dataclass
-from time import monotonic
 
 from django.db import transaction
 from django.db.models import Q
@@ -17,14 +16,12 @@ from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import faults, make_line_safe
 from jobs.talk.command_desk import masked_for
+from jobs.talk.keeping import Keeping
 from servers.models import ActualState, AdminsNote, AdminsState, GameAdmin, Host, Server
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
-RETRY_SECONDS = 10.0
-TURN_SECONDS = 5.0
-"""How long one turn spends on servers that do not answer. The next turn begins with those left out."""
 
 RELOAD = "sm_reloadadmins"
 _UNKNOWN = "Unknown command"
@@ -38,7 +35,7 @@ _AS_TOLD = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class WantedAdmins:
     """The admins that a server should have, in which run of it, and whether it runs."""
 
     run: int
@@ -56,12 +53,10 @@ class AdminKeeper:
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
         self._refusing = refusing
-        self._kept: dict[int, Wish] = {}
-        self._not_before: dict[int, float] = {}
+        self._keeping = Keeping[WantedAdmins]()
 
     def look(self) -> bool:
         """Update every server whose admins or run have changed; return whether some are still to be updated."""
-        until = monotonic() + TURN_SECONDS
         of_host = self._host.servers.order_by()
         # Servers that have lost their last admin still have a note.
         concerned = of_host.filter(
@@ -73,28 +68,23 @@ class AdminKeeper:
         admins: dict[int, list[SpecAdmin]] = {server.pk: [] for server in servers}
         for row in GameAdmin.objects.filter(server__in=admins) if servers else ():
             admins[row.server_id].append(row.to_spec())
-        for server in sorted(servers, key=lambda one: self._not_before.get(one.pk, 0.0)):
-            wish = Wish(
+
+        def find_wanted(server: Server) -> WantedAdmins | None:
+            wanted = WantedAdmins(
                 server.console_run,
                 server.console_run_started_at,
                 server.actual_state == ActualState.RUNNING,
                 tuple(admins[server.pk]),
             )
-            is_kept = wish == self._kept.get(server.pk) and not is_pending(server)
-            if is_kept or monotonic() < self._not_before.get(server.pk, 0.0):
-                continue
-            if monotonic() > until:
-                return True
-            self._not_before[server.pk] = monotonic() + RETRY_SECONDS
-            if self._see_to(server, wish):
-                self._kept[server.pk] = wish
-                del self._not_before[server.pk]
-        return any(server.pk in self._not_before for server in servers)
+            is_given = wanted == self._keeping.given.get(server.pk)
+            return None if is_given and not is_pending(server) else wanted
 
-    def _see_to(self, server: Server, wish: Wish) -> bool:
+        return self._keeping.take_turn(servers, find_wanted, self._see_to)
+
+    def _see_to(self, server: Server, wanted: WantedAdmins, _until: float) -> bool:
         """Write the file, make the server reload it, and store the result; return whether that succeeded."""
         try:
-            state, remark = self._carry_out(server, wish)
+            state, remark = self._carry_out(server, wanted)
         except (HostError, OSError) as error:
             what = f"server {server.name}: its admins cannot be written, or it cannot be told to reload them"
             faults.tell(logger, what, error, is_explained=True)
@@ -102,12 +92,12 @@ class AdminKeeper:
         store(server, state, remark)
         return True
 
-    def _carry_out(self, server: Server, wish: Wish) -> tuple[AdminsState, str]:
+    def _carry_out(self, server: Server, wanted: WantedAdmins) -> tuple[AdminsState, str]:
         host = operations.get_host(self._host.name)
-        report = host.write_admins(server.name, wish.admins)
+        report = host.write_admins(server.name, wanted.admins)
         if report.outcome in _AS_TOLD:
             return _AS_TOLD[report.outcome], report.remark
-        if not wish.is_running:
+        if not wanted.is_running:
             return AdminsState.WAITING, report.remark  # It is starting, and will read the file.
         answer = host.tell(
             server.name,

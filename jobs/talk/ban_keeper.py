@@ -18,13 +18,12 @@ from django.utils import timezone
 from hostops.errors import HostError, RconUnusableError
 from jobs import operations
 from jobs.logs import faults
+from jobs.talk.keeping import Keeping
 from servers.models import UP_STATES, Ban, Host, Run, Server, find_lasting
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
-RETRY_SECONDS = 10.0
-TURN_SECONDS = 5.0
 LOOKED_BACK = timedelta(days=1)
 """Bans that ended within this time are lifted on a server, and all that ended since its config was written.
 
@@ -42,7 +41,7 @@ _LISTED = re.compile(r"^ *+\d+ STEAM_[01]:([01]:\d{1,10}) : (permanent)?", re.MU
 
 
 @dataclass(frozen=True)
-class Wish:
+class WantedBans:
     """The bans that a server should have, in which run and on which map.
 
     `bans` has ids and Steam IDs, `lifted` has Steam IDs and whether a ban of that ID was permanent.
@@ -54,7 +53,7 @@ class Wish:
     bans: frozenset[tuple[int, str]]
     lifted: frozenset[tuple[str, bool]]
 
-    def is_same_map_as(self, other: "Wish") -> bool:
+    def is_same_map_as(self, other: "WantedBans") -> bool:
         """Return whether both are for the same map in the same run of the server, as far as can be seen."""
         mine = (self.run, self.run_started_at, self.map)
         return mine == (other.run, other.run_started_at, other.map)
@@ -69,8 +68,7 @@ class BanKeeper:
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
         self._refusing = refusing
-        self._kept: dict[int, Wish] = {}
-        self._not_before: dict[int, float] = {}
+        self._keeping = Keeping[WantedBans]()
         self._good_until: dict[int, float] = {}
 
     def look(self) -> bool:
@@ -78,7 +76,6 @@ class BanKeeper:
 
         Return whether some are still to be updated.
         """
-        until = monotonic() + TURN_SECONDS
         running = self._host.servers.filter(actual_state__in=UP_STATES).order_by()
         newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("started_at")[:1]
         columns = ("name", "host", "owner_id", "map", "console_run", "console_run_started_at")
@@ -88,56 +85,56 @@ class BanKeeper:
         active = list(concerned.in_force())
         ended = list(concerned.ended_since(min(since.values()))) if servers else []
         bans = {ban.pk: ban for ban in active}
-        for server in sorted(servers, key=lambda one: self._not_before.get(one.pk, 0.0)):
-            wish = make_wish(server, active, ended, since[server.pk])
-            kept = self._kept.get(server.pk)
-            is_about_nothing = not wish.bans and not wish.lifted and kept is None
-            is_kept = wish == kept and monotonic() < self._good_until.get(server.pk, 0.0)
-            if is_about_nothing or is_kept or monotonic() < self._not_before.get(server.pk, 0):
-                continue
-            if monotonic() > until:
-                return True
-            self._not_before[server.pk] = monotonic() + RETRY_SECONDS
-            if self._tell(server, wish, kept, bans, until):
-                self._kept[server.pk] = wish
-                can_change = bool(wish.lifted) or any(bans[pk].ends_at for pk, _ in wish.bans)
-                seconds = LOOK_AGAIN_SECONDS if can_change else float("inf")
-                self._good_until[server.pk] = monotonic() + seconds
-                del self._not_before[server.pk]
-        return any(server.pk in self._not_before for server in servers)
+
+        def find_wanted(server: Server) -> WantedBans | None:
+            wanted = find_wanted_bans(server, active, ended, since[server.pk])
+            given = self._keeping.given.get(server.pk)
+            is_about_nothing = not wanted.bans and not wanted.lifted and given is None
+            is_good = wanted == given and monotonic() < self._good_until.get(server.pk, 0.0)
+            return None if is_about_nothing or is_good else wanted
+
+        def give(server: Server, wanted: WantedBans, until: float) -> bool:
+            if not self._tell(server, wanted, bans, until):
+                return False
+            can_change = bool(wanted.lifted) or any(bans[pk].ends_at for pk, _ in wanted.bans)
+            seconds = LOOK_AGAIN_SECONDS if can_change else float("inf")
+            self._good_until[server.pk] = monotonic() + seconds
+            return True
+
+        is_more_to_do = self._keeping.take_turn(servers, find_wanted, give)
+        self._good_until = {
+            pk: until for pk, until in self._good_until.items() if pk in self._keeping.given
+        }
+        return is_more_to_do
 
     def _tell(
-        self,
-        server: Server,
-        wish: Wish,
-        kept: Wish | None,
-        bans: Mapping[int, Ban],
-        until: float,
+        self, server: Server, wanted: WantedBans, bans: Mapping[int, Ban], until: float
     ) -> bool:
         """Send a server the changes that it lacks; return whether all could be sent before `until`.
 
         The rest is sent next time, so a server that answers slowly does not hold up the others.
         """
-        is_told = kept is not None and kept != wish and kept.is_same_map_as(wish)
-        told = kept.bans if kept and is_told else None
+        given = self._keeping.given.get(server.pk)
+        is_told = given is not None and given != wanted and given.is_same_map_as(wanted)
+        told = given.bans if given and is_told else None
         try:
             listed = self._read_list(server)
             now = timezone.now()
-            unknown = [one for one in sorted(wish.bans) if not knows(bans[one[0]], told, listed)]
+            unknown = [one for one in sorted(wanted.bans) if not knows(bans[one[0]], told, listed)]
             commands = [
                 f"banid {bans[pk].minutes_left(now)} {steam_id} kick" for pk, steam_id in unknown
             ]
             commands += [
                 f"removeid {steam_id}"
-                for steam_id, was_for_good in sorted(wish.lifted)
+                for steam_id, was_for_good in sorted(wanted.lifted)
                 # A permanent ban that never was Saferoom's was made in the game, and stays.
                 if listed is None or (steam_id in listed and (was_for_good or not listed[steam_id]))
             ]
             sent = 0
             for line in to_lines(commands):
                 if monotonic() > until:
-                    known = wish.bans.difference(unknown[sent:])
-                    self._kept[server.pk] = replace(wish, bans=known, lifted=frozenset())
+                    known = wanted.bans.difference(unknown[sent:])
+                    self._keeping.given[server.pk] = replace(wanted, bans=known, lifted=frozenset())
                     return False
                 self._send(server, line, may_type=True)
                 sent += line.count(";") + 1
@@ -192,7 +189,9 @@ def find_oldest(server: Server) -> datetime:
     return min(timezone.now() - LOOKED_BACK, started_at, launched_at or started_at)
 
 
-def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban], since: datetime) -> Wish:
+def find_wanted_bans(
+    server: Server, active: Iterable[Ban], ended: Iterable[Ban], since: datetime
+) -> WantedBans:
     """Return the bans that a server should have. Of several of one person, the one that ends last counts."""
     lasting = find_lasting(ban for ban in active if ban.holds_on(server))
     lifted: dict[str, bool] = {}
@@ -200,7 +199,7 @@ def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban], since
         is_over = ban.steam_id not in lasting and (ban.ended_at is None or ban.ended_at >= since)
         if is_over and ban.holds_on(server):
             lifted[ban.steam_id] = lifted.get(ban.steam_id, False) or ban.ends_at is None
-    return Wish(
+    return WantedBans(
         server.console_run,
         server.console_run_started_at,
         server.map,

@@ -1,6 +1,7 @@
 """The room as a Django app."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class AccountsConfig(AppConfig):
@@ -8,7 +9,7 @@ class AccountsConfig(AppConfig):
 
     name = "l4d2site.accounts"
     label = "accounts"
-    verbose_name = "Accounts"
+    verbose_name = gettext_lazy("Accounts")
 
     def ready(self) -> None:
         """Connect the receivers."""

@@ -47,7 +47,7 @@ EVENT_KINDS: dict[str, tuple[EventKind, ...]] = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class AuditQuery:
     """What the reader wants to see: a kind, a person, a server, and the time from `since` to before `until`."""
 
     kind: str = ""
@@ -133,12 +133,12 @@ class AuditPage:
     older: Place | None
 
 
-def read_page(user: User, wish: Wish, place: Place) -> AuditPage:
+def read_page(user: User, query: AuditQuery, place: Place) -> AuditPage:
     """Return the page that begins at `place`, of what `user` may see and wants to. At most four queries."""
     limit = ENTRIES_PER_PAGE + 1
-    jobs = place.read_from(find_jobs(user, wish), "created_at", place.job_id, limit)
-    events = place.read_from(find_events(wish), "at", place.event_id, limit)
-    newest = place.read_from(find_commands(user, wish), "created_at", place.command_id, limit)
+    jobs = place.read_from(find_jobs(user, query), "created_at", place.job_id, limit)
+    events = place.read_from(find_events(query), "at", place.event_id, limit)
+    newest = place.read_from(find_commands(user, query), "created_at", place.command_id, limit)
     commands = list(newest)
     targets = name_targets(commands)
     entries = list(
@@ -174,46 +174,48 @@ def find_older(shown: list[Entry], place: Place) -> Place:
     )
 
 
-def find_jobs(user: User, wish: Wish) -> QuerySet[Job]:
+def find_jobs(user: User, query: AuditQuery) -> QuerySet[Job]:
     """Return the jobs that `user` may see and wants to."""
-    jobs = wish.choose_period(Job.objects.visible_to(user), "created_at")
-    if wish.kind not in ("", "jobs"):
+    jobs = query.choose_period(Job.objects.visible_to(user), "created_at")
+    if query.kind not in ("", "jobs"):
         return jobs.none()
-    if wish.who:
-        jobs = jobs.filter(requested_by__in=people_called(wish.who))
-    if wish.server:
-        row = Server.objects.filter(name=wish.server).first()
-        jobs = jobs.filter(server=row) if row else jobs.filter(server=None, server_name=wish.server)
+    if query.who:
+        jobs = jobs.filter(requested_by__in=people_called(query.who))
+    if query.server:
+        row = Server.objects.filter(name=query.server).first()
+        jobs = (
+            jobs.filter(server=row) if row else jobs.filter(server=None, server_name=query.server)
+        )
     return jobs
 
 
-def find_events(wish: Wish) -> QuerySet[AccountEvent]:
+def find_events(query: AuditQuery) -> QuerySet[AccountEvent]:
     """Return the events that the reader wants to see: a person caused them, or they concern that person."""
-    events = wish.choose_period(AccountEvent.objects.select_related("server"), "at")
-    if wish.kind and wish.kind not in EVENT_KINDS:
+    events = query.choose_period(AccountEvent.objects.select_related("server"), "at")
+    if query.kind and query.kind not in EVENT_KINDS:
         return events.none()
-    if wish.kind:
-        events = events.filter(kind__in=EVENT_KINDS[wish.kind])
-    if wish.who:
-        is_about = Q(user__in=people_called(wish.who)) | Q(name=wish.who)
-        events = events.filter(is_about | Q(actor_name__iexact=wish.who))
-    if wish.server:
-        events = events.filter(server__name=wish.server)
+    if query.kind:
+        events = events.filter(kind__in=EVENT_KINDS[query.kind])
+    if query.who:
+        is_about = Q(user__in=people_called(query.who)) | Q(name=query.who)
+        events = events.filter(is_about | Q(actor_name__iexact=query.who))
+    if query.server:
+        events = events.filter(server__name=query.server)
     return events
 
 
-def find_commands(user: User, wish: Wish) -> QuerySet[ConsoleCommand]:
+def find_commands(user: User, query: AuditQuery) -> QuerySet[ConsoleCommand]:
     """Return the console commands that `user` may see and wants to."""
     sent = ConsoleCommand.objects.select_related("server").defer("answer", "typed")
-    commands = wish.choose_period(sent, "created_at")
-    if wish.kind not in ("", "commands"):
+    commands = query.choose_period(sent, "created_at")
+    if query.kind not in ("", "commands"):
         return commands.none()
     if not may(user, Verb.VIEW):
         commands = commands.filter(has_role(user, Verb.VIEW, "server__"))
-    if wish.who:
-        commands = commands.filter(requested_by__in=people_called(wish.who))
-    if wish.server:
-        commands = commands.filter(server__name=wish.server)
+    if query.who:
+        commands = commands.filter(requested_by__in=people_called(query.who))
+    if query.server:
+        commands = commands.filter(server__name=query.server)
     return commands
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from jobs.pages import describe_head
-from l4d2site.accounts.audit import Place, Wish, read_page
+from l4d2site.accounts.audit import AuditQuery, Place, read_page
 from l4d2site.accounts.forms import AuditPeriodForm
 from servers.access import SignedInRequest, get_server, require, sign_in_required
 from servers.models import COMMANDS_KEPT
@@ -36,8 +36,8 @@ def audit(request: SignedInRequest) -> HttpResponse:
     """Show who did what, newest first, filtered by kind, person and server."""
     require(request.user, Verb.READ_RECORD)
     form = AuditPeriodForm(request.GET)
-    wish = read_wish(request, KINDS, form)
-    context = describe(request, wish, form, KINDS) | {"shows_addresses": True, "has_servers": True}
+    query = read_query(request, KINDS, form)
+    context = describe(request, query, form, KINDS) | {"shows_addresses": True, "has_servers": True}
     return render(request, "accounts/audit.html", context)
 
 
@@ -48,18 +48,20 @@ def server_audit(request: SignedInRequest, name: str) -> HttpResponse:
     """Show who did what with one server, to the people who manage it."""
     server = get_server(request.user, name, Verb.SHARE)
     form = AuditPeriodForm(request.GET)
-    wish = replace(read_wish(request, KINDS_OF_SERVER, form), server=server.name)
+    query = replace(read_query(request, KINDS_OF_SERVER, form), server=server.name)
     context = describe_head(request, server, "people") | describe(
-        request, wish, form, KINDS_OF_SERVER
+        request, query, form, KINDS_OF_SERVER
     )
     return render(request, "servers/audit.html", context)
 
 
-def read_wish(request: SignedInRequest, kinds: dict[str, Any], form: AuditPeriodForm) -> Wish:
+def read_query(
+    request: SignedInRequest, kinds: dict[str, Any], form: AuditPeriodForm
+) -> AuditQuery:
     """Return the filters in the address: a kind, a person, a server, a period."""
     kind = request.GET.get("kind", "")
     since, until = form.read_period()
-    return Wish(
+    return AuditQuery(
         kind=kind if kind in kinds else "",
         who=read_text(request, "who"),
         server=read_text(request, "server"),
@@ -74,20 +76,20 @@ def read_text(request: SignedInRequest, name: str) -> str:
 
 
 def describe(
-    request: SignedInRequest, wish: Wish, form: AuditPeriodForm, kinds: dict[str, Any]
+    request: SignedInRequest, query: AuditQuery, form: AuditPeriodForm, kinds: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the context that shows the entries and the filters."""
-    page = read_page(request.user, wish, Place.parse(request.GET.get("before", "")))
+    page = read_page(request.user, query, Place.parse(request.GET.get("before", "")))
     period = {name: read_text(request, name) for name in form.fields}
-    address = {"kind": wish.kind, "who": wish.who, "server": wish.server} | period
+    address = {"kind": query.kind, "who": query.who, "server": query.server} | period
     return {
         "entries": page.entries,
-        "wish": wish,
+        "query": query,
         "period": form,
-        "commands_kept": COMMANDS_KEPT if wish.kind == "commands" else None,
+        "commands_kept": COMMANDS_KEPT if query.kind == "commands" else None,
         "is_narrowed": any(address.values()),
         "filters": [
-            (label, f"?{urlencode(address | {'kind': kind})}", kind == wish.kind)
+            (label, f"?{urlencode(address | {'kind': kind})}", kind == query.kind)
             for kind, label in kinds.items()
         ],
         "older_url": f"?{urlencode(address | {'before': str(page.older)})}" if page.older else "",

@@ -44,7 +44,7 @@ class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["login"].label = "Username"
+        self.fields["login"].label = _("Username")
         self.fields["login"].widget.attrs["autofocus"] = True
         self.fields["password"].help_text = ""
         for field in self.fields.values():
@@ -274,7 +274,7 @@ class CodeMixin:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["code"].label = "Code"
+        self.fields["code"].label = _("Code")
         limit_chars(self.fields["code"], LONGEST_CODE)
         attributes = self.fields["code"].widget.attrs
         attributes.pop("placeholder", None)
@@ -324,10 +324,10 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["name"].label = "Name"
+        self.fields["name"].label = _("Name")
         self.fields["name"].help_text = _("For example the device it is stored on.")
         limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
-        self.fields["passwordless"].label = "Sign in with it alone, without a password"
+        self.fields["passwordless"].label = _("Sign in with it alone, without a password")
         self.fields["passwordless"].help_text = _(
             "The device then asks for a PIN or a fingerprint."
         )

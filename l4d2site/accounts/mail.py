@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.db import connection
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.forms import ResetRequestForm
 from l4d2site.accounts.models import Invitation
@@ -68,5 +69,5 @@ def send_invitation_mail(invitation: Invitation) -> bool:
     link = settings.PANEL_URL + invitation.get_absolute_url()
     text = render_to_string("accounts/invitation_mail.txt", {"link": link})
     return send_soon(
-        lambda: send_mail("Your invitation to Saferoom", text, None, [invitation.email])
+        lambda: send_mail(_("Your invitation to Saferoom"), text, None, [invitation.email])
     )

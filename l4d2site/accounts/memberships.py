@@ -27,7 +27,7 @@ def record_role(
     request: HttpRequest, person: User, server: Server, role: Role | None, by: User | None
 ) -> None:
     """Record the new role of `person` on `server`; None means that they have none now."""
-    what = f"{role.label} of {server.name}" if role else f"no role on {server.name}"
+    what = f"{role.value} of {server.name}" if role else f"no role on {server.name}"
     is_other = by is not None and by.pk != person.pk
     detail = f"{what}, by {by}" if is_other else what
     record_event(EventKind.ROLE_CHANGED, request, user=person, detail=detail, server=server)

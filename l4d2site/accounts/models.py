@@ -23,36 +23,36 @@ INVITATION_DAYS = 7
 class EventKind(models.TextChoices):
     """The kinds of recorded events. Log lines and `deploy/fail2ban/` use the values, so never change them."""
 
-    SIGN_IN = "sign_in", "Signed in"
-    SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
-    SECOND_FACTOR_FAILED = "second_factor_failed", "Second factor failed"
-    THROTTLED = "throttled", "Turned away: too many attempts"
-    SIGN_OUT = "sign_out", "Signed out"
-    SESSION_REVOKED = "session_revoked", "Session ended"
-    PASSWORD_CHANGED = "password_changed", "Password changed"
-    RESET_LINK_MADE = "reset_link_made", "Reset link made"
-    SECOND_FACTOR_ADDED = "second_factor_added", "Second factor added"
-    SECOND_FACTOR_REMOVED = "second_factor_removed", "Second factor removed"
-    RECOVERY_CODES_MADE = "recovery_codes_made", "Recovery codes made"
-    ACCOUNT_MADE = "account_made", "Account made"
-    ACCOUNT_REMOVED = "account_removed", "Account removed"
-    ROLE_CHANGED = "role_changed", "Role changed"
-    INVITATION_MADE = "invitation_made", "Invitation made"
-    INVITATION_REVOKED = "invitation_revoked", "Invitation revoked"
-    INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
-    QUOTAS_CHANGED = "quotas_changed", "Limits changed"
-    SERVER_MADE = "server_made", "Server made"
-    SERVER_CHANGED = "server_changed", "Server changed"
-    SERVER_REMOVED = "server_removed", "Server removed"
-    PLAYER_BANNED = "player_banned", "Banned"
-    BAN_LIFTED = "ban_lifted", "Ban lifted"
-    GAME_ADMIN_CHANGED = "game_admin_changed", "Admin in the game"
-    BLUEPRINT_MADE = "blueprint_made", "Blueprint made"
-    BLUEPRINT_CHANGED = "blueprint_changed", "Blueprint changed"
-    BLUEPRINT_REMOVED = "blueprint_removed", "Blueprint removed"
-    OVERLAY_MADE = "overlay_made", "Overlay made"
-    OVERLAY_CHANGED = "overlay_changed", "Overlay changed"
-    OVERLAY_REMOVED = "overlay_removed", "Overlay removed"
+    SIGN_IN = "sign_in", gettext_lazy("Signed in")
+    SIGN_IN_FAILED = "sign_in_failed", gettext_lazy("Sign-in failed")
+    SECOND_FACTOR_FAILED = "second_factor_failed", gettext_lazy("Second factor failed")
+    THROTTLED = "throttled", gettext_lazy("Turned away: too many attempts")
+    SIGN_OUT = "sign_out", gettext_lazy("Signed out")
+    SESSION_REVOKED = "session_revoked", gettext_lazy("Session ended")
+    PASSWORD_CHANGED = "password_changed", gettext_lazy("Password changed")
+    RESET_LINK_MADE = "reset_link_made", gettext_lazy("Reset link made")
+    SECOND_FACTOR_ADDED = "second_factor_added", gettext_lazy("Second factor added")
+    SECOND_FACTOR_REMOVED = "second_factor_removed", gettext_lazy("Second factor removed")
+    RECOVERY_CODES_MADE = "recovery_codes_made", gettext_lazy("Recovery codes made")
+    ACCOUNT_MADE = "account_made", gettext_lazy("Account made")
+    ACCOUNT_REMOVED = "account_removed", gettext_lazy("Account removed")
+    ROLE_CHANGED = "role_changed", gettext_lazy("Role changed")
+    INVITATION_MADE = "invitation_made", gettext_lazy("Invitation made")
+    INVITATION_REVOKED = "invitation_revoked", gettext_lazy("Invitation revoked")
+    INVITATION_ACCEPTED = "invitation_accepted", gettext_lazy("Invitation accepted")
+    QUOTAS_CHANGED = "quotas_changed", gettext_lazy("Limits changed")
+    SERVER_MADE = "server_made", gettext_lazy("Server made")
+    SERVER_CHANGED = "server_changed", gettext_lazy("Server changed")
+    SERVER_REMOVED = "server_removed", gettext_lazy("Server removed")
+    PLAYER_BANNED = "player_banned", gettext_lazy("Banned")
+    BAN_LIFTED = "ban_lifted", gettext_lazy("Ban lifted")
+    GAME_ADMIN_CHANGED = "game_admin_changed", gettext_lazy("Admin in the game")
+    BLUEPRINT_MADE = "blueprint_made", gettext_lazy("Blueprint made")
+    BLUEPRINT_CHANGED = "blueprint_changed", gettext_lazy("Blueprint changed")
+    BLUEPRINT_REMOVED = "blueprint_removed", gettext_lazy("Blueprint removed")
+    OVERLAY_MADE = "overlay_made", gettext_lazy("Overlay made")
+    OVERLAY_CHANGED = "overlay_changed", gettext_lazy("Overlay changed")
+    OVERLAY_REMOVED = "overlay_removed", gettext_lazy("Overlay removed")
 
 
 DOOR_KINDS = (
@@ -319,7 +319,7 @@ class OwnQuotas(models.Model):
     content_bytes = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
-        verbose_name = verbose_name_plural = "own quotas"
+        verbose_name = verbose_name_plural = gettext_lazy("own quotas")
 
     def __str__(self) -> str:
         return f"Own quotas of {self.user}"

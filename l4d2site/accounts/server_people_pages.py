@@ -203,7 +203,7 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         )
     else:
         note, role = invitation.note, form.chosen
-        detail = f"{role.label} of {server.name}" + (f": {note}" if note else "")
+        detail = f"{role.value} of {server.name}" + (f": {note}" if note else "")
         record_event(
             EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
         )

@@ -12,7 +12,7 @@ from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
 from django.utils.timesince import timesince
 
-from jobs.models import DeferredAction, Operation
+from jobs.models import DeferredAction, label_as_stored
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
@@ -174,7 +174,8 @@ def record_deferred_no_more(instance: DeferredAction, origin: Any, **_kwargs: An
 def record_wish(person: User, action: DeferredAction, change: str) -> None:
     """Record what `person` did to what waits until a server is empty."""
     server = action.server
-    detail = f"{server.name}: {Operation(action.operation).label} once nobody plays: {change}"
+    label = label_as_stored(action.operation, None, "")
+    detail = f"{server.name}: {label} once nobody plays: {change}"
     record(EventKind.SERVER_CHANGED, person, server, detail)
 
 

@@ -137,22 +137,36 @@ def find_unmoved(row: Server | Blueprint) -> list[str]:
 
 def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:
     """Return the sentence for one place."""
-    own = "own " if isinstance(row, Server) else ""
-    where = f"{setting.place} of the {own}{setting.source} sets {setting.secret.cvar}"
-    field = f"the field “{setting.secret.label}” of {'the' if own else 'each'} server"
-    if setting.obstacle:
-        return _(
-            "%(where)s %(obstacle)s, so Saferoom cannot move it. Take it out, and put the "
-            "password into %(field)s."
-        ) % {"where": where, "obstacle": setting.obstacle, "field": field}
-    if not is_used:
-        return _(
-            "%(where)s, and no server uses this blueprint, so there is none to move it to. "
-            "Take it out: the password belongs into %(field)s."
-        ) % {"where": where, "field": field}
-    return _("%(where)s. It is moved into %(field)s when the worker starts the next time.") % {
-        "where": where,
-        "field": field,
+    if isinstance(row, Server):
+        cannot_move = _(
+            "%(place)s of the own %(source)s sets %(cvar)s %(obstacle)s, so Saferoom cannot move it. "
+            "Take it out, and put the password into the field “%(label)s” of the server."
+        )
+        is_moved = _(
+            "%(place)s of the own %(source)s sets %(cvar)s. It is moved into the field “%(label)s” of "
+            "the server when the worker starts the next time."
+        )
+    else:
+        cannot_move = _(
+            "%(place)s of the %(source)s sets %(cvar)s %(obstacle)s, so Saferoom cannot move it. "
+            "Take it out, and put the password into the field “%(label)s” of each server."
+        )
+        is_moved = _(
+            "%(place)s of the %(source)s sets %(cvar)s. It is moved into the field “%(label)s” of "
+            "each server when the worker starts the next time."
+        )
+    has_nowhere_to_go = _(
+        "%(place)s of the %(source)s sets %(cvar)s, and no server uses this blueprint, so there is "
+        "none to move it to. Take it out: the password belongs into the field “%(label)s” of each "
+        "server."
+    )
+    text = cannot_move if setting.obstacle else is_moved if is_used else has_nowhere_to_go
+    return text % {
+        "place": setting.place,
+        "source": setting.source,
+        "cvar": setting.secret.cvar,
+        "obstacle": setting.obstacle,
+        "label": setting.secret.label,
     }
 
 

@@ -99,7 +99,7 @@ class WaitingChanges:
 
 def name_parts(parts: Iterable[RunPart]) -> str:
     """Return parts in words, such as `config, port`."""
-    return ", ".join(part.label for part in parts)
+    return ", ".join(str(part.label) for part in parts)
 
 
 def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Max, Min, QuerySet
+from django.utils.translation import gettext as _
 
-from servers.logs import Searched, SearchTurn
+from servers.logs import SEARCH_SECONDS, Searched, SearchTurn
 from servers.models import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 
 SEGMENTS_AT_ONCE = 16
@@ -33,6 +34,20 @@ class Findings:
         """The line before which there are, or may be, more matches; None if there are none."""
         has_more = self.count > len(self.lines)
         return self.lines[-1].seq if has_more else self.looked_back_to
+
+    @property
+    def why_it_ended(self) -> str:
+        """Why it did not reach the oldest line, and how far it came, in a sentence; empty if it did."""
+        if self.looked_back_to is None:
+            return ""
+        if self.is_replaced:
+            text = _(
+                "You started another search, which ended this one: it has looked back to line"
+                " %(line)d."
+            )
+            return text % {"line": self.looked_back_to}
+        text = _("A search stops after %(count)d seconds: it has looked back to line %(line)d.")
+        return text % {"count": round(SEARCH_SECONDS), "line": self.looked_back_to}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Many servers at once: the list, its filters and its tags."""
 
-from servers.fleet.board import Wish, find_matching, read_board
+from servers.fleet.board import BoardQuery, find_matching, read_board
 from servers.fleet.tags import (
     TagsError,
     add_tag,
@@ -17,8 +17,8 @@ from servers.fleet.tags import (
 )
 
 __all__ = [
+    "BoardQuery",
     "TagsError",
-    "Wish",
     "add_tag",
     "adopt_spelling",
     "configurable_by",

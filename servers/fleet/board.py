@@ -56,7 +56,7 @@ FILTER_LABELS = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class BoardQuery:
     """What an address asks of the list. Invalid parts are ignored."""
 
     text: str = ""
@@ -66,7 +66,7 @@ class Wish:
     page: int = 1
 
     @classmethod
-    def read(cls, query: QueryDict) -> "Wish":
+    def read(cls, query: QueryDict) -> "BoardQuery":
         """Parse the query of an address."""
         state, sort, page = (query.get(name, "") for name in ("state", "sort", "page"))
         return cls(
@@ -164,7 +164,7 @@ class Board:
     """The list as one page shows it. `total` counts all visible servers, `count` those that match."""
 
     rows: list[BoardRow]
-    wish: Wish
+    query: BoardQuery
     filters: list[Filter]
     tags: list[Filter]
     columns: list[Column]
@@ -179,65 +179,65 @@ class Board:
     @property
     def previous_url(self) -> str:
         """The address of the previous page; empty on the first one."""
-        return self.wish.url(page=self.wish.page - 1) if self.wish.page > 1 else ""
+        return self.query.url(page=self.query.page - 1) if self.query.page > 1 else ""
 
     @property
     def next_url(self) -> str:
         """The address of the next page; empty on the last one."""
-        has_next = self.wish.page < self.page_count
-        return self.wish.url(page=self.wish.page + 1) if has_next else ""
+        has_next = self.query.page < self.page_count
+        return self.query.url(page=self.query.page + 1) if has_next else ""
 
 
-def read_board(user: User, wish: Wish) -> Board:
-    """Return the list of the servers that `user` may see, as `wish` asks for it. About a dozen queries."""
+def read_board(user: User, query: BoardQuery) -> Board:
+    """Return the list of the servers that `user` may see, as `query` asks for it. About a dozen queries."""
     visible = Server.objects.visible_to(user)
-    searched = search(visible, wish.text)
+    searched = search(visible, query.text)
     conditions = make_conditions()
-    tags = list_tags(wish, searched.filter(conditions[wish.state]))
-    found = searched.filter(pk__in=having_tag(wish.tag)) if wish.tag else searched
+    tags = list_tags(query, searched.filter(conditions[query.state]))
+    found = searched.filter(pk__in=having_tag(query.tag)) if query.tag else searched
     counts = found.order_by().aggregate(
         **{f"in_{name}": Count("pk", filter=one) for name, one in conditions.items()}
     )
-    total = visible.count() if wish.text or wish.tag else counts["in_"]
-    matching = found.filter(conditions[wish.state])
-    count = counts[f"in_{wish.state}"]
+    total = visible.count() if query.text or query.tag else counts["in_"]
+    matching = found.filter(conditions[query.state])
+    count = counts[f"in_{query.state}"]
     last_page = max(1, -(-count // ROWS_PER_PAGE))
-    wish = replace(wish, page=min(wish.page, last_page))
-    start = (wish.page - 1) * ROWS_PER_PAGE
+    query = replace(query, page=min(query.page, last_page))
+    start = (query.page - 1) * ROWS_PER_PAGE
     # Only their ids first, so that the rest of a row is fetched only for the rows shown.
     ids = list(
-        sort(matching, wish.sort).values_list("pk", flat=True)[start : start + ROWS_PER_PAGE]
+        sort(matching, query.sort).values_list("pk", flat=True)[start : start + ROWS_PER_PAGE]
     )
     filters = [
-        Filter(str(label), wish.url(state=name, page=1), counts[f"in_{name}"], name == wish.state)
+        Filter(str(label), query.url(state=name, page=1), counts[f"in_{name}"], name == query.state)
         for name, label in FILTER_LABELS.items()
-        if counts[f"in_{name}"] or name in ("", wish.state)
+        if counts[f"in_{name}"] or name in ("", query.state)
     ]
-    rows = read_rows(user, ids, wish)
-    return Board(rows, wish, filters, tags, list_columns(wish), total, count)
+    rows = read_rows(user, ids, query)
+    return Board(rows, query, filters, tags, list_columns(query), total, count)
 
 
-def find_matching(user: User, wish: Wish, most: int) -> list[str]:
+def find_matching(user: User, query: BoardQuery, most: int) -> list[str]:
     """Return the names of the servers on all pages of the list, `most` of them. Costs two queries."""
-    found = search(Server.objects.visible_to(user), wish.text)
-    if wish.tag:
-        found = found.filter(pk__in=having_tag(wish.tag))
-    matching = found.filter(make_conditions()[wish.state])
-    return list(sort(matching, wish.sort).values_list("name", flat=True)[:most])
+    found = search(Server.objects.visible_to(user), query.text)
+    if query.tag:
+        found = found.filter(pk__in=having_tag(query.tag))
+    matching = found.filter(make_conditions()[query.state])
+    return list(sort(matching, query.sort).values_list("name", flat=True)[:most])
 
 
-def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
+def list_tags(query: BoardQuery, servers: ServerQuerySet) -> list[Filter]:
     """Return the tags of `servers` by name, always including the requested one. Costs one query."""
     counts = dict(count_tags(servers)[:TAGS_SHOWN])
-    if wish.tag:
-        counts.setdefault(wish.tag, 0)
-    return [to_tag_filter(wish, name, counts[name]) for name in sorted(counts, key=str.casefold)]
+    if query.tag:
+        counts.setdefault(query.tag, 0)
+    return [to_tag_filter(query, name, counts[name]) for name in sorted(counts, key=str.casefold)]
 
 
-def to_tag_filter(wish: Wish, name: str, count: int = 0) -> Filter:
+def to_tag_filter(query: BoardQuery, name: str, count: int = 0) -> Filter:
     """Return the link that shows the servers with a tag, or, for the requested tag, all of them again."""
-    is_current = name == wish.tag
-    return Filter(name, wish.url(tag="" if is_current else name, page=1), count, is_current)
+    is_current = name == query.tag
+    return Filter(name, query.url(tag="" if is_current else name, page=1), count, is_current)
 
 
 def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
@@ -294,7 +294,7 @@ def sort(servers: ServerQuerySet, by: str) -> ServerQuerySet:
     return servers.order_by(order, *rest)
 
 
-def list_columns(wish: Wish) -> list[Column]:
+def list_columns(query: BoardQuery) -> list[Column]:
     """Return the heads of the sortable columns, in order."""
     labels = {
         "name": _("Name"),
@@ -307,15 +307,15 @@ def list_columns(wish: Wish) -> list[Column]:
     for name, label in labels.items():
         # People who sort by people want the full servers first.
         first, second = ("-people", "people") if name == "people" else (name, f"-{name}")
-        url = wish.url(sort=second if wish.sort == first else first, page=1)
+        url = query.url(sort=second if query.sort == first else first, page=1)
         direction = ""
-        if wish.sort.removeprefix("-") == name:
-            direction = "descending" if wish.sort.startswith("-") else "ascending"
+        if query.sort.removeprefix("-") == name:
+            direction = "descending" if query.sort.startswith("-") else "ascending"
         columns.append(Column(label, url, direction))
     return columns
 
 
-def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
+def read_rows(user: User, ids: list[int], query: BoardQuery) -> list[BoardRow]:
     """Return the rows of these servers, which `user` may see, in this order."""
     newest_crash = Crash.objects.filter(server=OuterRef("pk")).order_by("-at", "-id")
     found = Server.objects.filter(pk__in=ids).defer("config_chain").with_role_of(user)
@@ -330,7 +330,7 @@ def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
     servers = [by_id[pk] for pk in ids if pk in by_id]
     waiting = find_waiting(servers)
     names = {tag.name for server in servers for tag in server.tags.all()}
-    tags = {name: to_tag_filter(wish, name) for name in names}
+    tags = {name: to_tag_filter(query, name) for name in names}
     actions = list_actions()
     listed = find_listed_people(servers)
     return [

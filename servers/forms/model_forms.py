@@ -44,7 +44,7 @@ CHOICES_PER_OVERLAY = 30
 MOST_CHOICES = 2_000
 """The most versions to choose from, for one overlay and in all."""
 
-NO_LIMIT = {"placeholder": "no limit"}
+NO_LIMIT = {"placeholder": _("no limit")}
 CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
 
 
@@ -137,7 +137,7 @@ class ServerForm(SecretsForm, RowForm):
         fields = ["name", "host", "port", "blueprint", "arguments", "config"]
         widgets = {
             "name": forms.TextInput(attrs=CODE),
-            "port": forms.NumberInput(attrs={"placeholder": "next free one"}),
+            "port": forms.NumberInput(attrs={"placeholder": _("next free one")}),
             "arguments": CodeArea(rows=2),
             "config": CodeArea(rows=6),
         }
@@ -162,7 +162,7 @@ class ServerForm(SecretsForm, RowForm):
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
         choices = Blueprint.objects.filter(Q(pk__in=usable.values("pk")) | current)
         blueprint.queryset = choices.without_texts()
-        blueprint.empty_label = "Choose one"
+        blueprint.empty_label = _("Choose one")
         if is_new and len(hosts) == 1:
             self.instance.host = hosts[0]
         if not is_new:
@@ -176,7 +176,7 @@ class ServerForm(SecretsForm, RowForm):
                 "This host is being drained or no longer exists. Choose another one."
             )
             host.help_text = _("The host with the fewest servers is preselected.")
-            host.empty_label = "Choose one"
+            host.empty_label = _("Choose one")
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
         if not is_new:
@@ -211,8 +211,11 @@ class ServerForm(SecretsForm, RowForm):
         if self.moved_address:
             self.set_columns.append("bind_address")
             self.notes.append(
-                f"-ip {self.moved_address} is now the bind address of server {self.instance.name}, "
-                "and no launch argument. It is changed in the admin pages."
+                _(
+                    "-ip %(address)s is now the bind address of server %(server)s, and no launch "
+                    "argument. It is changed in the admin pages."
+                )
+                % {"address": self.moved_address, "server": self.instance.name}
             )
         return cleaned
 
@@ -234,7 +237,9 @@ class ServerForm(SecretsForm, RowForm):
     def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:
         """Return both values; passwords are not shown."""
         if name in {secret.column for secret in ServerSecret}:
-            return ("set" if yours else "none", "set to another one" if theirs else "none")
+            mine = _("set") if yours else _("none")
+            other = _("set to another one") if theirs else _("none")
+            return str(mine), str(other)
         return super().show(name, yours, theirs)
 
     def refuse_outdated(self) -> None:

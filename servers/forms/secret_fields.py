@@ -97,8 +97,8 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.set_columns.append(secret.column)
             if found:
                 self.notes.append(
-                    _("The %(what)s password was moved from the config to the field “%(label)s”.")
-                    % {"what": secret.what, "label": secret.label}
+                    _("The %(what)s was moved from the config to the field “%(label)s”.")
+                    % {"what": secret.words, "label": secret.label}
                 )
 
     def save_changes(self) -> None:

@@ -116,10 +116,12 @@ class Search:
     @property
     def extent(self) -> str:
         """Which part of the log was searched, in words; empty for the whole log."""
-        words = [f"from line {self.began_at}"] if self.began_at > 1 else []
+        words = {"first": self.began_at, "last": self.ended_at}
         if self.ended_at is not None and self.ended_at >= self.began_at:
-            words.append(f"up to line {self.ended_at}")
-        return f", {' '.join(words)}" if words else ""
+            if self.began_at > 1:
+                return _(", from line %(first)s up to line %(last)s") % words
+            return _(", up to line %(last)s") % words
+        return _(", from line %(first)s") % words if self.began_at > 1 else ""
 
     @property
     def why_it_ended(self) -> str:

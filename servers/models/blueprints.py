@@ -88,7 +88,7 @@ class Blueprint(models.Model):
     name = models.CharField(max_length=32, unique=True, validators=[validate_name])
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="blueprints")
     is_shared = models.BooleanField(
-        "shared",
+        gettext_lazy("shared"),
         default=False,
         help_text=gettext_lazy("Every owner may make servers from it; only you change it."),
     )
@@ -96,7 +96,7 @@ class Blueprint(models.Model):
         Overlay, through="BlueprintOverlay", related_name="blueprints", blank=True
     )
     arguments = models.TextField(
-        "launch arguments",
+        gettext_lazy("launch arguments"),
         blank=True,
         validators=[validate_arguments],
         help_text=gettext_lazy(
@@ -111,7 +111,7 @@ class Blueprint(models.Model):
         ),
     )
     memory_limit_mib = models.PositiveIntegerField(
-        "memory, in MiB",
+        gettext_lazy("memory, in MiB"),
         null=True,
         blank=True,
         validators=[
@@ -130,7 +130,7 @@ class Blueprint(models.Model):
         ),
     )
     tasks_limit = models.PositiveIntegerField(
-        "processes and threads",
+        gettext_lazy("processes and threads"),
         null=True,
         blank=True,
         validators=[
@@ -148,7 +148,7 @@ class Blueprint(models.Model):
         ),
     )
     cpu_weight = models.PositiveIntegerField(
-        "CPU weight",
+        gettext_lazy("CPU weight"),
         null=True,
         blank=True,
         validators=[
@@ -200,11 +200,11 @@ class Blueprint(models.Model):
         """The limits in words; empty if there are none."""
         parts = []
         if self.memory_limit_mib is not None:
-            parts.append(f"{self.memory_limit_mib} MiB of memory")
+            parts.append(_("%(count)s MiB of memory") % {"count": self.memory_limit_mib})
         if self.tasks_limit is not None:
-            parts.append(f"{self.tasks_limit} processes and threads")
+            parts.append(_("%(count)s processes and threads") % {"count": self.tasks_limit})
         if self.cpu_weight is not None:
-            parts.append(f"CPU weight {self.cpu_weight}")
+            parts.append(_("CPU weight %(weight)s") % {"weight": self.cpu_weight})
         return ", ".join(parts)
 
     @property

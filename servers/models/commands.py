@@ -44,13 +44,13 @@ class CommandState(models.TextChoices):
     A command that is no longer `queued` is never sent again.
     """
 
-    QUEUED = "queued", "waits for the host’s worker"
-    SENT = "sent", "sent"
-    ANSWERED = "answered", "answered"
-    TYPED = "typed", "typed into the console"
-    UNANSWERED = "unanswered", "sent, no answer"
-    LOST = "lost", "sent, answer lost"
-    FAILED = "failed", "not sent"
+    QUEUED = "queued", gettext_lazy("waits for the host’s worker")
+    SENT = "sent", gettext_lazy("sent")
+    ANSWERED = "answered", gettext_lazy("answered")
+    TYPED = "typed", gettext_lazy("typed into the console")
+    UNANSWERED = "unanswered", gettext_lazy("sent, no answer")
+    LOST = "lost", gettext_lazy("sent, answer lost")
+    FAILED = "failed", gettext_lazy("not sent")
 
 
 KINDS_BY_WORD: dict[str, str | Promise] = {

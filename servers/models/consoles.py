@@ -11,6 +11,8 @@ from typing import AnyStr, NamedTuple
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import RunEnding
 from servers.logs import ESCAPE
@@ -43,10 +45,10 @@ class ConsoleRun(models.Model):
     class Ending(models.TextChoices):
         """How a run ended."""
 
-        STOPPED = RunEnding.STOPPED.value, "stopped"
-        CRASHED = RunEnding.CRASHED.value, "crashed"
-        HOST_RESTARTED = RunEnding.HOST_RESTARTED.value, "host restarted"
-        UNKNOWN = RunEnding.UNKNOWN.value, "ended unseen"
+        STOPPED = RunEnding.STOPPED.value, gettext_lazy("stopped")
+        CRASHED = RunEnding.CRASHED.value, gettext_lazy("crashed")
+        HOST_RESTARTED = RunEnding.HOST_RESTARTED.value, gettext_lazy("host restarted")
+        UNKNOWN = RunEnding.UNKNOWN.value, gettext_lazy("ended unseen")
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="console_runs", db_index=False)
     number = models.PositiveIntegerField()
@@ -78,9 +80,10 @@ class ConsoleRun(models.Model):
     def outcome(self) -> str:
         """How it ended, in words."""
         if self.ended_at is None:
-            return "still running"
+            return _("still running")
         if self.exit_signal:
-            return f"{self.get_ending_display()} with {self.exit_signal}"
+            words = {"ending": self.get_ending_display(), "signal": self.exit_signal}
+            return _("%(ending)s with %(signal)s") % words
         return self.get_ending_display()
 
 

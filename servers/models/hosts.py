@@ -61,7 +61,7 @@ class Host(models.Model):
         ),
     )
     bind_address = models.GenericIPAddressField(
-        "bind address",
+        gettext_lazy("bind address"),
         protocol="IPv4",
         null=True,
         blank=True,
@@ -79,7 +79,7 @@ class Host(models.Model):
     driver = models.CharField(max_length=16, blank=True, editable=False)
     game_source = models.CharField(max_length=16, blank=True, editable=False)
     is_draining = models.BooleanField(
-        "draining",
+        gettext_lazy("draining"),
         default=False,
         help_text=gettext_lazy("Its workers take no more jobs, and no new server is placed on it."),
     )

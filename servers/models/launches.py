@@ -146,8 +146,8 @@ def read_token(name: str, secret: ServerSecret, token: str) -> str:
         return decrypt(token)
     except SecretError as error:
         raise SecretError(
-            gettext("The %(what)s password of server %(name)s %(error)s.")
-            % {"what": secret.what, "name": name, "error": error}
+            gettext("The %(what)s of server %(name)s %(error)s.")
+            % {"what": secret.words, "name": name, "error": error}
         ) from None
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from servers.models.commands import ConsoleCommand
 from servers.models.servers import MAP_CHARS, MODE_CHARS, ActualState, Server
@@ -18,12 +19,12 @@ RECENT = timedelta(hours=1)
 class MapChangeState(models.TextChoices):
     """The state of a change: `asked`, and then finally one of the others."""
 
-    ASKED = "asked", "asked"
-    PLAYING = "playing", "plays it"
-    OTHER = "other", "plays something else"
-    UNKNOWN = "unknown", "says nothing"
-    NOT_SENT = "not_sent", "not sent"
-    OVERTAKEN = "overtaken", "overtaken by a later change"
+    ASKED = "asked", gettext_lazy("asked")
+    PLAYING = "playing", gettext_lazy("plays it")
+    OTHER = "other", gettext_lazy("plays something else")
+    UNKNOWN = "unknown", gettext_lazy("says nothing")
+    NOT_SENT = "not_sent", gettext_lazy("not sent")
+    OVERTAKEN = "overtaken", gettext_lazy("overtaken by a later change")
 
 
 class MapChangeQuerySet(models.QuerySet["MapChange"]):

@@ -57,10 +57,12 @@ class Overlay(models.Model):
         help_text=gettext_lazy("Who brings its versions, beside the admins."),
     )
     is_shared = models.BooleanField(
-        "shared", default=True, help_text=gettext_lazy("Every owner may use it in blueprints.")
+        gettext_lazy("shared"),
+        default=True,
+        help_text=gettext_lazy("Every owner may use it in blueprints."),
     )
     is_host_folder = models.BooleanField(
-        "folder of hosts",
+        gettext_lazy("folder of hosts"),
         default=False,
         db_default=False,
         help_text=gettext_lazy(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import models
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from hostops.specs import ContentSeverity
 from servers.models.hosts import Host
@@ -116,4 +116,5 @@ def describe_campaign(campaign: dict[str, Any]) -> str:
     """Return a campaign's title, and how many maps it has in the mode with the most."""
     count = max((len(mode["chapters"]) for mode in campaign["modes"]), default=0)
     title = campaign["title"] or campaign["name"] or campaign["path"]
-    return f"{title} ({count} map{'' if count == 1 else 's'})"
+    text = ngettext("%(title)s (%(count)d map)", "%(title)s (%(count)d maps)", count)
+    return text % {"title": title, "count": count}

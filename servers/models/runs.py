@@ -42,16 +42,16 @@ MIN_SECRET_CHARS = 4
 class RunPart(models.TextChoices):
     """A part of what a server is started with, named as on pages."""
 
-    ARGUMENTS = "arguments", "launch arguments"
-    CONFIG = "config", "config"
-    OVERLAYS = "overlays", "overlays"
-    FILES = "files", "files of overlays"
-    LIMITS = "limits", "limits"
-    PORT = "port", "port"
-    ADDRESS = "address", "bind address"
-    RCON_PASSWORD = "rcon_password", "RCON password"
-    JOIN_PASSWORD = "join_password", "join password"
-    BUILD = "build", "build"
+    ARGUMENTS = "arguments", gettext_lazy("launch arguments")
+    CONFIG = "config", gettext_lazy("config")
+    OVERLAYS = "overlays", gettext_lazy("overlays")
+    FILES = "files", gettext_lazy("files of overlays")
+    LIMITS = "limits", gettext_lazy("limits")
+    PORT = "port", gettext_lazy("port")
+    ADDRESS = "address", gettext_lazy("bind address")
+    RCON_PASSWORD = "rcon_password", gettext_lazy("RCON password")
+    JOIN_PASSWORD = "join_password", gettext_lazy("join password")
+    BUILD = "build", gettext_lazy("build")
 
 
 RESTORED_PARTS = frozenset(

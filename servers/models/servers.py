@@ -60,19 +60,19 @@ MODE_CHARS = 32
 class DesiredState(models.TextChoices):
     """What a server should be doing: `start` and `restart` ask for running, `stop` and `delete` for stopped."""
 
-    RUNNING = "running", "running"
-    STOPPED = "stopped", "stopped"
+    RUNNING = "running", gettext_lazy("running")
+    STOPPED = "stopped", gettext_lazy("stopped")
 
 
 class ActualState(models.TextChoices):
     """What a server's instance was doing when its host was last asked; `unknown` until then."""
 
-    UNKNOWN = "unknown", "unknown"
-    ABSENT = InstanceState.ABSENT.value, "not set up"
-    STOPPED = InstanceState.STOPPED.value, "stopped"
-    STARTING = InstanceState.STARTING.value, "starting"
-    RUNNING = InstanceState.RUNNING.value, "running"
-    CRASHED = InstanceState.CRASHED.value, "crashed"
+    UNKNOWN = "unknown", gettext_lazy("unknown")
+    ABSENT = InstanceState.ABSENT.value, gettext_lazy("not set up")
+    STOPPED = InstanceState.STOPPED.value, gettext_lazy("stopped")
+    STARTING = InstanceState.STARTING.value, gettext_lazy("starting")
+    RUNNING = InstanceState.RUNNING.value, gettext_lazy("running")
+    CRASHED = InstanceState.CRASHED.value, gettext_lazy("crashed")
 
 
 UP_STATES = (ActualState.RUNNING, ActualState.STARTING)
@@ -139,19 +139,19 @@ class Server(models.Model):
     )
     blueprint = models.ForeignKey(Blueprint, models.PROTECT, related_name="servers")
     arguments = models.TextField(
-        "own launch arguments",
+        gettext_lazy("own launch arguments"),
         blank=True,
         validators=[validate_arguments],
         help_text=gettext_lazy("Added after the blueprint’s."),
     )
     config = models.TextField(
-        "own config",
+        gettext_lazy("own config"),
         blank=True,
         validators=[validate_config],
         help_text=gettext_lazy("Added after the blueprint’s; a later line wins."),
     )
     bind_address = models.GenericIPAddressField(
-        "bind address",
+        gettext_lazy("bind address"),
         protocol="IPv4",
         null=True,
         blank=True,
@@ -162,7 +162,7 @@ class Server(models.Model):
     # Fernet tokens; `servers.secrets.encryption` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
     join_password_token = models.TextField(blank=True, editable=False)
-    # The parts of cfg/server.cfg as last written, without passwords: see `servers.config_pages`.
+    # The parts of cfg/server.cfg as last written, without passwords. The worker reads them off the host.
     config_chain = models.JSONField(default=list, blank=True, editable=False)
     config_chain_at = models.DateTimeField(null=True, editable=False)
     desired_state = models.CharField(
@@ -334,8 +334,8 @@ class Server(models.Model):
     def address_remark(self) -> str:
         """From where it can be reached, in words, unless that is everywhere as far as the address shows."""
         if is_loopback(self._reached_at):
-            return "on its own host only"
-        return "in your network" if is_private(self._reached_at) else ""
+            return gettext("on its own host only")
+        return gettext("in your network") if is_private(self._reached_at) else ""
 
     @property
     def _reached_at(self) -> str:
@@ -376,7 +376,8 @@ class Server(models.Model):
     def state_label(self) -> str:
         """What it is doing, in one to three words, distinguishing a crash, a restart attempt, and giving up."""
         if since := self.not_heard_of_since:
-            return f"not heard from since {date_format(localtime(since), 'j M, H:i')}"
+            when = date_format(localtime(since), "j M, H:i")
+            return gettext("not heard from since %(when)s") % {"when": when}
         if self.state_note and self.actual_state in (ActualState.CRASHED, ActualState.RUNNING):
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
@@ -657,7 +658,7 @@ class Crash(models.Model):
 
     class Meta:
         ordering = ["-at", "-id"]
-        verbose_name_plural = "crashes"
+        verbose_name_plural = gettext_lazy("crashes")
         indexes = [models.Index(fields=["server", "-at"], name="crashes_of_server")]
 
     def __str__(self) -> str:

@@ -11,7 +11,6 @@ from django.views.decorators.http import require_safe
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.console import Console
 from servers.logs import (
-    SEARCH_SECONDS,
     LogPage,
     Search,
     read_log_page,
@@ -44,12 +43,18 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Match:
-    """A line that a search has found, its run, and the address that shows it among its neighbours."""
+    """A line that a search has found, and the address that shows it among its neighbours."""
 
     line: StoredLine
-    run: ConsoleRun | None
     url: str
-    is_first_of_run: bool
+
+
+@dataclass(frozen=True)
+class RunMatches:
+    """What a search has found in one run; with None, before the first run that is kept."""
+
+    run: ConsoleRun | None
+    matches: list[Match]
 
 
 def read_console_page(request: HttpRequest, server: Server) -> dict[str, Any]:
@@ -97,24 +102,22 @@ def find_matches(console: Console, text: str, request: HttpRequest) -> dict[str,
     before = to_seq(request.GET.get("matches_before"))
     with turns.taken(request) as turn:
         found = console.find(text, before, MATCHES_SHOWN, turn)
-    matches: list[Match] = []
+    groups: list[RunMatches] = []
     runs = console.chapters(found.lines[-1].seq, found.lines[0].seq) if found.lines else []
     search = Search(text, found.count)
-    previous: ConsoleRun | None = None
     for line in found.lines:
         while runs and runs[-1].first_seq > line.seq:
             runs.pop()
         run = runs[-1] if runs else None
-        is_first = not matches or run != previous
-        matches.append(Match(line, run, search.url(line.seq), is_first))
-        previous = run
+        if not groups or run != groups[-1].run:
+            groups.append(RunMatches(run, []))
+        groups[-1].matches.append(Match(line, search.url(line.seq)))
     older = {"q": text, "matches_before": found.go_on_before} if found.go_on_before else None
     return {
         "search": search,
-        "matches": matches,
+        "runs_with_matches": groups,
         "older_matches": f"?{urlencode(older)}" if older else "",
         "found": found,
-        "search_seconds": SEARCH_SECONDS,
         "is_newest": before is None,
     }
 

@@ -22,7 +22,7 @@ from servers.access import (
 )
 from servers.config import find_unmoved, find_waiting, name_parts, propose_cures
 from servers.content import read_overlay_rows
-from servers.fleet import Wish, read_board
+from servers.fleet import BoardQuery, read_board
 from servers.forms import BlueprintForm, ServerForm
 from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
 from servers.pages.live import choose_renewal
@@ -38,7 +38,7 @@ from servers.store import find_conflicts
 @sign_in_required
 def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers that the user may see; if there is none, offer to make the first one."""
-    board = read_board(request.user, Wish.read(request.GET))
+    board = read_board(request.user, BoardQuery.read(request.GET))
     if not board.total or is_about_new(request):
         return first_steps(request)
     is_running = any(row.job and row.job.is_active for row in board.rows)

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_lazy, gettext_noop
 
 PASSWORD_CHARS = 24
 """The length of a password that Saferoom makes, from 62 characters: 142 bits."""
@@ -28,8 +28,8 @@ NO_KEYS = gettext_noop(
 class ServerSecret(TextChoices):
     """A server's password. The value is the name of its form field, and the start of its column's name."""
 
-    RCON_PASSWORD = "rcon_password", "RCON password"
-    JOIN_PASSWORD = "join_password", "Join password"
+    RCON_PASSWORD = "rcon_password", gettext_lazy("RCON password")
+    JOIN_PASSWORD = "join_password", gettext_lazy("Join password")
 
     @property
     def column(self) -> str:
@@ -38,8 +38,15 @@ class ServerSecret(TextChoices):
 
     @property
     def what(self) -> str:
-        """The word before “password” within a sentence."""
+        """The word before “password” in what the host layer says."""
         return "RCON" if self is ServerSecret.RCON_PASSWORD else "join"
+
+    @property
+    def words(self) -> str:
+        """What it is called within a sentence."""
+        if self is ServerSecret.RCON_PASSWORD:
+            return _("RCON password")
+        return _("join password")
 
     @property
     def cvar(self) -> str:
@@ -66,23 +73,23 @@ def keys_note() -> str:
 
 def encrypt(plain: str) -> str:
     """Return a secret's token, made with the first key. Raises `SecretError` if there is none."""
-    return _fernet("stored").encrypt(plain.encode()).decode()
+    return _fernet(is_to_store=True).encrypt(plain.encode()).decode()
 
 
 def decrypt(token: str) -> str:
     """Return the secret in a token. Raises `SecretError` if no key fits."""
     try:
-        return _fernet("read").decrypt(token.encode()).decode()
+        return _fernet(is_to_store=False).decrypt(token.encode()).decode()
     except InvalidToken:  # Its own text is empty.
-        raise SecretError(_WRONG_KEY) from None
+        raise SecretError(_(_WRONG_KEY)) from None
 
 
 def rotate(token: str) -> str:
     """Return a token of the same secret, made with the first key. Raises `SecretError` if no key fits."""
     try:
-        return _fernet("read").rotate(token.encode()).decode()
+        return _fernet(is_to_store=False).rotate(token.encode()).decode()
     except InvalidToken:
-        raise SecretError(_WRONG_KEY) from None
+        raise SecretError(_(_WRONG_KEY)) from None
 
 
 class DigestKey(NamedTuple):
@@ -139,20 +146,20 @@ def make_password() -> str:
     return "".join(secrets.choice(characters) for _ in range(PASSWORD_CHARS))
 
 
-_WRONG_KEY = (
+_WRONG_KEY = gettext_noop(
     "cannot be decrypted: none of the keys in SECRETS_KEYS is the one that it was encrypted with. Put that key "
     "back behind the others, or set a new password"
 )
 
 
-def _fernet(what: str) -> MultiFernet:
+def _fernet(*, is_to_store: bool) -> MultiFernet:
     if not has_keys():
         raise SecretError(
-            _(
-                "cannot be %(what)s: SECRETS_KEYS is not set. Set it to what the rest of the "
-                "panel has"
+            _("cannot be stored: SECRETS_KEYS is not set. Set it to what the rest of the panel has")
+            if is_to_store
+            else _(
+                "cannot be read: SECRETS_KEYS is not set. Set it to what the rest of the panel has"
             )
-            % {"what": what}
         )
     return _make_fernet(tuple(settings.SECRETS_KEYS))
 

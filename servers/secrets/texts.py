@@ -10,11 +10,15 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from hostops.specs import SECRETS, names_used, require_secret, split_commands
 from servers.secrets.encryption import ServerSecret
 
-CONFIG = "config"
-ARGUMENTS = "launch arguments"
+CONFIG = gettext_lazy("config")
+ARGUMENTS = gettext_lazy("launch arguments")
 HIDDEN = "••••"
 
 _SECRETS_BY_CVAR = {secret.cvar: secret for secret in ServerSecret}
@@ -64,7 +68,7 @@ class Setting:
     """
 
     secret: ServerSecret
-    source: str
+    source: str | Promise
     place: str
     obstacle: str = ""
     value: str = field(default="", repr=False)
@@ -93,7 +97,7 @@ def find_settings(arguments: str, config: str) -> list[Setting]:
             setting.secret,
             setting.source,
             setting.place,
-            setting.obstacle or "beside another that Saferoom cannot move",
+            setting.obstacle or _("beside another that Saferoom cannot move"),
         )
         if setting.secret in blocked
         else setting
@@ -129,7 +133,7 @@ def hide_secrets(arguments: str, config: str) -> tuple[str, str]:
 
 
 def _line(number: int) -> str:
-    return f"Line {number}"
+    return _("Line %(line)s") % {"line": number}
 
 
 def _find_in_config(config: str) -> Iterator[Setting]:
@@ -144,7 +148,7 @@ def _find_in_config(config: str) -> Iterator[Setting]:
             for cvar, secret in _SECRETS_BY_CVAR.items():
                 # Its name alone only shows its value.
                 if cvar in names and command.strip().strip('"').lower() != cvar:
-                    yield Setting(secret, CONFIG, _line(number), "together with other things")
+                    yield Setting(secret, CONFIG, _line(number), _("together with other things"))
 
 
 def _find_in_arguments(arguments: str) -> Iterator[Setting]:
@@ -158,7 +162,7 @@ def _find_in_arguments(arguments: str) -> Iterator[Setting]:
         if not before or alone[before - 1].end() <= mention.start():
             place = _line(joined.count("\n", 0, mention.start()) + 1)
             secret = _SECRETS_BY_CVAR[mention[1].lower()]
-            yield Setting(secret, ARGUMENTS, place, "inside of another argument")
+            yield Setting(secret, ARGUMENTS, place, _("inside of another argument"))
 
 
 def _simple_arguments(joined: str) -> list[re.Match[str]]:
@@ -181,7 +185,7 @@ def _join_lines(arguments: str) -> str:
     return re.sub(r"\\\r?\n", lambda match: " " * len(match[0]), arguments)
 
 
-def _setting(match: re.Match[str], source: str, place: str) -> Setting:
+def _setting(match: re.Match[str], source: Promise, place: str) -> Setting:
     groups = match.groupdict()
     value = next(
         text
@@ -192,7 +196,7 @@ def _setting(match: re.Match[str], source: str, place: str) -> Setting:
     try:
         require_secret(secret.what, value)
     except ValueError:
-        return Setting(secret, source, place, "with a value that the field does not take")
+        return Setting(secret, source, place, _("with a value that the field does not take"))
     return Setting(secret, source, place, value=value)
 
 

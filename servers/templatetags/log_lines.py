@@ -1,11 +1,13 @@
 """The tag that writes one line of a log as HTML; `static/js/log/row.js` does it for lines that come live."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from django import template
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
 
 from servers.logs import LogLine, Piece, find_shown, to_pieces
 
@@ -29,10 +31,11 @@ def log_line(line: LogLine, wanted: str = "") -> SafeString:
     else:
         content = "".join(write(piece) for piece in pieces)
     seq = int(line.seq)
+    label = escape(_("Line %(line)s") % {"line": seq})
     # Everything that is not a number was escaped above.
     return mark_safe(  # noqa: S308
         f'<div class="log-line" id="L{seq}" data-seq="{seq}"{stream_attribute}>'
-        f'<a class="log-number" href="?line={seq}#L{seq}" tabindex="-1" aria-label="Line {seq}"'
+        f'<a class="log-number" href="?line={seq}#L{seq}" tabindex="-1" aria-label="{label}"'
         f' data-seq="{seq}" data-at="{at}"></a>{content}</div>'
     )
 
@@ -41,6 +44,12 @@ def log_line(line: LogLine, wanted: str = "") -> SafeString:
 def plain(text: str) -> str:
     """Return lines of a log without their colours, for use in quotations."""
     return "\n".join("".join(piece.text for piece in to_pieces(line)) for line in text.split("\n"))
+
+
+@register.filter
+def plain_lines(lines: Iterable[LogLine]) -> str:
+    """Return the texts of lines without their colours, each with its end."""
+    return "".join(f"{plain(line.line)}\n" for line in lines)
 
 
 def write(piece: Piece, element: str = "span") -> str:

@@ -412,10 +412,6 @@ MATRIX = [
     Case("POST", "health", "", everybody(405)),
     Case("GET", "admin:install", "", everybody(405)),
     Case("POST", "admin:install", "", host_admins_alone(303)),
-    Case("GET", "admin:rollback", "", everybody(405)),
-    Case("POST", "admin:rollback", "", host_admins_alone(303)),
-    Case("GET", "admin:check", "", everybody(405)),
-    Case("POST", "admin:check", "", host_admins_alone(303)),
 ]
 
 
@@ -731,8 +727,7 @@ def test_the_matrix_has_every_form(world: World) -> None:
 ADMIN_ROUTES = sorted(
     route
     for name, route in walk(get_resolver())
-    if name.startswith("admin:")
-    and name not in ADMIN_DOORS | {"admin:install", "admin:rollback", "admin:check"}
+    if name.startswith("admin:") and name not in ADMIN_DOORS | {"admin:install"}
 )
 
 

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import Job, JobState, Worker
@@ -148,11 +149,31 @@ def test_a_failed_install_is_told_with_retry_until_another_job_is_over(
 
 
 def test_a_rollback_goes_from_the_build_of_the_page_to_the_other(
-    as_dana: Client, two_releases: Host
+    as_dana: Client, dana: User, two_releases: Host
 ) -> None:
     assert as_dana.post(JOBS, ROLLBACK).status_code == 303
     job = Job.objects.get()
     assert (job.operation, job.build_id) == ("rollback", "17000000")
+    assert (job.host, job.server, job.requested_by) == (two_releases, None, dana)
+    said = "Roll back the game to build 17000000"
+    assert said in as_dana.get(job.get_absolute_url()).content.decode()
+
+
+def test_a_rollback_that_is_retried_goes_to_the_same_build(
+    as_dana: Client, two_releases: Host
+) -> None:
+    job = Job.objects.create(
+        operation="rollback", host=two_releases, build_id="17000000", state=JobState.FAILED
+    )
+    as_dana.post(reverse("jobs:retry", args=[job.pk]))
+    assert Job.objects.latest("pk").build_id == "17000000"
+
+
+def test_only_an_admin_looks_for_updates(as_alice: Client, server: Server) -> None:
+    assert as_alice.post(JOBS, {"operation": "check"}).status_code == 403
+    of_server = f"{server.get_absolute_url()}jobs/"
+    assert as_alice.post(of_server, {"operation": "check"}).status_code == 409
+    assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize(

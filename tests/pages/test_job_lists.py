@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs.models import ACTIVE_STATES, Job, JobState
 from jobs.pages.job_lists import LARGEST_ID, newest_of_person, read_newest
-from servers.fleet import Wish, read_board
+from servers.fleet import BoardQuery, read_board
 from servers.models import Blueprint, Host, Membership, Server
 from tests.fire.crowd import fill_jobs
 
@@ -194,7 +194,7 @@ def test_the_list_of_servers_looks_up_which_have_jobs(
     if connection.vendor == "postgresql":
         tidy_indexes()
     with CaptureQueriesContext(connection) as queries:
-        assert read_board(alice, Wish()).count == 3
+        assert read_board(alice, BoardQuery()).count == 3
     counting = [query["sql"] for query in queries if "in_busy" in query["sql"]]
     assert len(counting) == 1
     plan = explain(counting[0], ())

@@ -3,7 +3,9 @@
 import logging
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from l4d2site import log_filters
 
@@ -53,3 +55,39 @@ def test_a_host_of_any_length_and_kind_is_a_short_line(
     assert len(line) < 600
     assert line.isascii()
     assert line.isprintable()
+
+
+def read_the_line(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the one line that a refusal logs, and forget it."""
+    (line,) = lines_of(caplog)
+    caplog.clear()
+    assert line.startswith("WARNING django.security.")
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 700
+    return line
+
+
+def test_a_refused_lookup_of_the_admin_site_is_a_short_line(
+    client: Client, dana: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.force_login(dana)
+    caplog.clear()
+    url = reverse("admin:servers_server_changelist")
+    assert client.get(url, {"config__contains": "a"}).status_code == 400
+    assert read_the_line(caplog) == (
+        "WARNING django.security.DisallowedModelAdminLookup refused a request for "
+        f"'{url}': 'Filtering by config__contains not allowed'"
+    )
+    assert client.get(url, {"config\nERROR all is lost": "é" * 9000}).status_code == 400
+    assert "not allowed" in read_the_line(caplog)
+    assert client.get(url, {"_to_field": "config", "_popup": "1"}).status_code == 400
+    assert "DisallowedModelAdminToField" in read_the_line(caplog)
+
+
+def test_a_form_that_is_too_large_is_a_short_line(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = {f"field{number}": "x" for number in range(1001)}
+    assert client.post("/accounts/login/", fields).status_code == 400
+    assert "TooManyFieldsSent" in read_the_line(caplog)

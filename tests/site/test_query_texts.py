@@ -80,7 +80,7 @@ def test_what_is_posted_with_one_fails_nowhere(server: Server, dana: User) -> No
         ("/tags/many/", {"tag": "a", "way": "add", "server": "alpha\0"}),
         ("/tags/rename/", {"tag": "a\0", "name": "b"}),
         ("/tags/remove/", {"tag": "a\0"}),
-        ("/admin/rollback", {"host": "local", "from": "1\0", "to": "2\0"}),
+        ("/hosts/local/jobs/", {"operation": "rollback", "from": "1\0", "to": "2\0"}),
         ("/servers/alpha/map/next/", {"campaign": "\0", "choice": "\0"}),
     ):
         assert client.post(address, values).status_code < 500, address

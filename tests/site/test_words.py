@@ -20,12 +20,20 @@ SPEAKING = (
     *("servers", "jobs/pages", "jobs/queue", "jobs/talk"),
     *("l4d2site/accounts", "l4d2site/gate", "l4d2site/health", "l4d2site/uploads"),
 )
+SPEAKING_MODULES = (
+    *("jobs/admin.py", "jobs/context_processors.py", "jobs/models.py", "jobs/titles.py"),
+    *("l4d2site/admin_requests.py", "l4d2site/admin_site.py", "l4d2site/context_processors.py"),
+    *("l4d2site/errors.py", "l4d2site/form_fields.py", "l4d2site/outages.py"),
+)
 """Where what modules say ends on pages. What commands print, and what a worker logs, is for whoever runs it."""
 MODULES = sorted(
     path
-    for folder in SPEAKING
-    for path in (settings.BASE_DIR / folder).rglob("*.py")
-    if not {"migrations", "management"} & set(path.parts)
+    for place in (*SPEAKING, *SPEAKING_MODULES)
+    for path in [
+        settings.BASE_DIR / place,
+        *(settings.BASE_DIR / place).rglob("*.py"),
+    ]
+    if path.suffix == ".py" and not {"migrations", "management"} & set(path.parts)
 )
 SCRIPTS = sorted((settings.BASE_DIR / "l4d2site/static/js").rglob("*.js"))
 GETTEXT_CALL = re.compile(r"""\bn?gettext\((?:[^()"]|"[^"]*")*\)""")
@@ -79,6 +87,17 @@ def test_a_template_says_nothing_past_gettext(path: Path) -> None:
     assert untranslated(path.read_text()) == []
 
 
+DEFAULT = re.compile(r"""\|default(?:_if_none)?:(?:"([^"]*)"|'([^']*)')""")
+NO_WORDS = {BRAND, "code", "none"}
+"""Defaults of an attribute, or that are the same in every language."""
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_translates_what_stands_for_nothing(path: Path) -> None:
+    defaults = {"".join(groups) for groups in DEFAULT.findall(path.read_text())}
+    assert [one for one in defaults - NO_WORDS if re.search(r"[^\W\d_]{2,}", one)] == []
+
+
 LABEL = re.compile(r'aria-label="(?:[^"{]|\{[^"]*?\})*"|visually-hidden">[^<]*<')
 
 
@@ -87,6 +106,41 @@ def test_a_label_is_not_two_parts_with_a_colon(path: Path) -> None:
     """Nobody would say “Cancel: Delete files”."""
     labels = LABEL.findall(REMARKS.sub("", path.read_text()))
     assert [one for one in labels if re.search(r": ?\{\{|\}: |>\s*:", one)] == []
+
+
+MESSAGE = re.compile(
+    r"""\{%\s*translate\s+(?:"([^"]*)"|'([^']*)')|"""
+    r"""\{%\s*blocktranslate\b[^%]*?%\}(.*?)\{%\s*endblocktranslate""",
+    re.DOTALL,
+)
+LINKS = frozenset({"and", "at", "by", "for", "from", "in", "of", "on", "or", "to", "until", "with"})
+"""Words that say nothing by themselves."""
+
+
+def torn(source: str) -> list[str]:
+    """Return the texts of a template that are the rest of a sentence which another one has begun.
+
+    Other languages have another order of words, so a sentence is translated as a whole.
+    """
+    texts = ("".join(groups).strip() for groups in MESSAGE.findall(REMARKS.sub("", source)))
+    return [text for text in texts if text in LINKS or text.startswith((":", ";", "."))]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_tears_no_sentence(path: Path) -> None:
+    assert torn(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '{% translate "Log" %} {% translate "of" %} {{ name }}',
+        "{% translate 'by' %} {{ name }}",
+        "{% blocktranslate with line=line %}\n : back to {{ line }}.\n{% endblocktranslate %}",
+    ],
+)
+def test_a_torn_sentence_is_found(source: str) -> None:
+    assert torn(source)
 
 
 def spoken(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -149,6 +203,123 @@ def test_a_text_of_a_script_is_found(line: str) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_a_module_says_no_sentence_past_gettext(path: Path) -> None:
     assert list(spoken(ast.parse(path.read_text()))) == []
+
+
+SETTINGS = {"index_title", "search_help_text", "verbose_name", "verbose_name_plural"}
+LABELLING = {"description", "empty_label", "help_text", "label", "short_description"} | SETTINGS
+"""Arguments and attributes whose value Django shows beside something; `SETTINGS` are set in a class."""
+FOR_MACHINES = re.compile(r"[\w.-]*/|stdout|stderr")
+"""Folders, and the names of streams."""
+
+
+def labels_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the labels of a module that gettext never sees: of choices, columns, fields and the admin site."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef() if any("Choices" in ast.unparse(base) for base in node.bases):
+                choices = (one.value for one in node.body if isinstance(one, ast.Assign))
+                shown = [one.elts[-1] for one in choices if isinstance(one, ast.Tuple)]
+            case ast.keyword() if node.arg in LABELLING:
+                shown = [node.value]
+            case ast.Assign() if any(is_label(target) for target in node.targets):
+                shown = [node.value]
+            case ast.Call() if is_column(node.func):
+                shown = node.args[:1]
+            case _:
+                continue
+        for value in shown:
+            yield from words_of(value)
+
+
+def is_label(target: ast.expr) -> bool:
+    """Return whether what is set is shown beside something."""
+    return name_of(target) in (LABELLING if isinstance(target, ast.Attribute) else SETTINGS)
+
+
+def is_column(called: ast.expr) -> bool:
+    """Return whether a call makes a column of a table whose first argument is its name for people."""
+    name = name_of(called)
+    is_of_models = isinstance(called, ast.Attribute) and name_of(called.value) == "models"
+    return is_of_models and name.endswith("Field")
+
+
+def fragments_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield what is put into a translated sentence, and is itself translated by nobody."""
+    for scope in ast.walk(tree):
+        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
+            values = [
+                value
+                for node in ast.walk(scope)
+                if isinstance(node, ast.BinOp) and isinstance(node.right, ast.Dict)
+                for value in node.right.values
+            ]
+            given = {name_of(value) for value in values if isinstance(value, ast.Name)}
+            values += [
+                node.value
+                for node in ast.walk(scope)
+                if isinstance(node, ast.Assign) and given.intersection(map(name_of, node.targets))
+            ]
+            for value in values:
+                yield from words_of(value)
+
+
+def name_of(node: ast.expr) -> str:
+    """Return the name of a variable, or of an attribute; empty for anything else."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def words_of(value: ast.expr) -> Iterator[tuple[int, str]]:
+    """Yield the texts with words that an expression may be, or be made of, but for translated ones."""
+    text = read_text(value)
+    if text is not None:
+        if re.search(r"[^\W\d_]{2,}", text) and not FOR_MACHINES.fullmatch(text):
+            yield value.lineno, text
+    elif isinstance(value, ast.IfExp | ast.BoolOp | ast.BinOp | ast.List | ast.Tuple):
+        parts = [one for one in ast.iter_child_nodes(value) if isinstance(one, ast.expr)]
+        for part in parts[1:] if isinstance(value, ast.IfExp) else parts:
+            yield from words_of(part)
+    elif isinstance(value, ast.Call) and name_of(value.func) == "join":
+        for part in value.args:
+            yield from words_of(part)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_labels_nothing_past_gettext(path: Path) -> None:
+    assert list(labels_of(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_puts_no_words_into_a_translated_sentence(path: Path) -> None:
+    assert sorted(set(fragments_of(ast.parse(path.read_text())))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'class State(models.TextChoices):\n    QUEUED = "queued", "queued"',
+        'port = models.IntegerField("port of it", null=True)',
+        'port = models.IntegerField(help_text="Or none.")',
+        'self.fields["name"].label = "Name"',
+        '@admin.display(description="box")\ndef box(self): ...',
+    ],
+)
+def test_a_label_past_gettext_is_found(source: str) -> None:
+    assert list(labels_of(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'return _("It is %(state)s.") % {"state": "queued" if is_new else "running"}',
+        'doing = "is queued" if is_new else "runs"\n    return _("It %(doing)s.") % {"doing": doing}',
+        'return text % {"which": f"it is job {pk}"}',
+        'return _("Build %(build)s.") % {"build": build or "none"}',
+    ],
+)
+def test_words_put_into_a_sentence_are_found(line: str) -> None:
+    assert list(fragments_of(ast.parse(f"def tell():\n    {line}")))
 
 
 def test_no_text_for_people_names_a_page_of_the_repository() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from hostops.errors import HostError
 from hostops.specs import AdminsOutcome, CommandAnswer, CommandWay, SpecAdmin
-from jobs.talk import AdminKeeper, admin_keeper
+from jobs.talk import AdminKeeper, keeping
 from servers.models import AdminsNote, AdminsState, GameAdmin, Host, Server
 from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
@@ -112,7 +112,7 @@ def test_a_server_that_hangs_is_told_later(
         raise HostError("It hangs.")
 
     now = [1000.0]
-    monkeypatch.setattr(admin_keeper, "monotonic", lambda: now[0])
+    monkeypatch.setattr(keeping, "monotonic", lambda: now[0])
     fake_host.answers = hang
     for _ in range(3):
         keeper.look()

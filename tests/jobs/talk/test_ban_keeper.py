@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError, RconUnusableError
 from hostops.specs import CommandAnswer, CommandWay
-from jobs.talk import BanKeeper, ban_keeper
+from jobs.talk import BanKeeper, ban_keeper, keeping
 from jobs.talk.ban_keeper import parse_list, to_lines
 from servers.models import Ban, Blueprint, Host, Server
 from tests.fakes import FakeHost
@@ -152,7 +152,8 @@ def test_bans_that_a_map_begun_anew_brings_back_are_put_right_after_a_while(
     keeper: BanKeeper, running: Server, game: Game, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+    for module in (ban_keeper, keeping):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
     ban(running)
     ban(running, OTHER, lifted_at=timezone.now())
     keeper.look()
@@ -240,7 +241,8 @@ def test_a_server_that_hangs_is_told_later(
         raise HostError("It hangs.")
 
     now = [1000.0]
-    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+    for module in (ban_keeper, keeping):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
     fake_host.answers = hang
     ban(running)
     for _ in range(5):
@@ -281,7 +283,8 @@ def test_a_server_that_answers_slowly_does_not_hold_up_the_others_and_is_told_al
     record_state(Server.objects.get(name="beta"), "running")
     games = {name: Game() for name in ("alpha", "beta")}
     now = [1000.0]
-    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+    for module in (ban_keeper, keeping):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
 
     def answer(name: str, line: str) -> str:
         now[0] += 1.9 if name == "alpha" else 0.0

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from jobs.models import DeferredAction, Job
 from l4d2site.accounts import audit
-from l4d2site.accounts.audit import LARGEST_ID, Place, Wish, find_commands, find_events
+from l4d2site.accounts.audit import LARGEST_ID, AuditQuery, Place, find_commands, find_events
 from l4d2site.accounts.models import (
     DOOR_KINDS,
     PEOPLE_KINDS,
@@ -399,8 +399,8 @@ def test_a_kick_names_the_player_by_the_last_name_on_that_server(
 
 def test_commands_of_servers_that_one_may_not_see_are_not_shown(server: Server, bob: User) -> None:
     ConsoleCommand.objects.create(server=server, text="status")
-    assert not find_commands(bob, Wish())
-    assert find_commands(server.owner, Wish())
+    assert not find_commands(bob, AuditQuery())
+    assert find_commands(server.owner, AuditQuery())
 
 
 def test_a_role_is_told_with_who_gave_it_and_to_whom(as_alice: Client, history: Job) -> None:
@@ -465,7 +465,7 @@ def test_what_was_said_cannot_change_how_its_line_reads(as_dana: Client, server:
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL reads few rows in any order")
 def test_the_events_of_a_server_are_read_in_the_order_of_an_index(server: Server) -> None:
-    rows = Place().read_from(find_events(Wish(server="alpha")), "at", LARGEST_ID, 51)
+    rows = Place().read_from(find_events(AuditQuery(server="alpha")), "at", LARGEST_ID, 51)
     plan = rows.explain()
     assert "accounts_event_of_server" in plan, plan
     assert "TEMP B-TREE" not in plan, plan
