@@ -243,11 +243,12 @@ class Chores:
         record_gone_workers()
         stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
         mine = Job.objects.running().filter(worker=self._worker).order_by()
-        if self._find_unknown(mine):
+        for job in self._find_unknown(mine):
             with transaction.atomic():
-                # Locked, so that none is given back and claimed again before it is failed.
-                unknown = self._find_unknown(mine.select_for_update(no_key=True))
-                stale += [job for job in unknown if fail_stale_job(job, WORKER_LOST_JOB)]
+                # Locked, so that it is not given back and claimed again before it is failed.
+                this = mine.filter(pk=job.pk).select_for_update(no_key=True)
+                if self._find_unknown(this) and fail_stale_job(job, WORKER_LOST_JOB):
+                    stale.append(job)
         if stale:
             self._watch.store_states()
 
