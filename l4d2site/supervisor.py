@@ -110,9 +110,23 @@ class Place:
         """The path of the Unix socket; None for a port."""
         return Path(self.bind.removeprefix("unix:")) if self.bind.startswith("unix:") else None
 
-    def url(self, host: str) -> str:
-        """Return where browsers on this machine find it, as far as they can."""
-        return self.bind if self.socket_path else f"http://{host}:{self.port}/"
+    @property
+    def address(self) -> str:
+        """The address at which this machine reaches the port: that of loopback for a port of all addresses."""
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return everywhere.get(self.bind, self.bind)
+
+    @property
+    def url(self) -> str:
+        """Where browsers on this machine find it, as far as they can."""
+        return self.bind if self.socket_path else self._url(self.address)
+
+    def url_by(self, name: str) -> str | None:
+        """Return where they find it by a name of loopback; None if it does not listen there."""
+        return self._url(name) if self.address in ("127.0.0.1", "::1", name) else None
+
+    def _url(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def require_free(self) -> None:
         """Raise `StartError` if something already listens there, or nothing can."""
@@ -126,7 +140,7 @@ class Place:
         web = (
             UnixConnection(self.socket_path)
             if self.socket_path
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=ASK_SECONDS)
+            else http.client.HTTPConnection(self.address, self.port, timeout=ASK_SECONDS)
         )
         with closing(web):
             try:
@@ -196,9 +210,9 @@ def supervise(
             say(str(error))  # At once: what was started may take a while to end.
             raise StartError("Saferoom was not started: see above.") from error
         if is_ready:
-            say(f"Saferoom is ready at {place.url('127.0.0.1')}")
-            if passkey_host and not place.socket_path:
-                say(f"To use passkeys, open it at {place.url(passkey_host)}")
+            say(f"Saferoom is ready at {place.url}")
+            if passkey_host and (url := place.url_by(passkey_host)):
+                say(f"To use passkeys, open it at {url}")
             for fault in find_faults():
                 say(f"Note: {fault}")
         while not count():

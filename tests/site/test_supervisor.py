@@ -22,11 +22,10 @@ from tests.waiting import wait_until
 
 PROGRAM = f'''#!{sys.executable}
 """Stands in for the Python that runs gunicorn and the worker. It notes each signal, and its end."""
-import http.server, os, pathlib, signal, sys, threading
+import http.server, os, pathlib, signal, socket, sys, threading
 
 folder = pathlib.Path(__file__).parent
 name = "web" if "gunicorn" in sys.argv else "worker"
-(folder / "port").exists() or sys.exit(70)
 told = 0
 
 def note(text):
@@ -49,14 +48,18 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+class Server(http.server.ThreadingHTTPServer):
+    pass
+
 signal.signal(signal.SIGTERM, end)
 if name == "web":
     if (folder / "web-fails").exists():
         while not (folder / "worker").exists():
             pass
         sys.exit(3)
-    port = int((folder / "port").read_text())
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Answers)
+    bind, port = (folder / "place").read_text().split()
+    Server.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    server = Server((bind, int(port)), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 note("begins")
 while True:
@@ -72,8 +75,8 @@ class Scene:
         self.port = find_free_port()
         self.said: list[str] = []
         self.has_reader = True
+        self.bind = "127.0.0.1"
         self.worker_pids: list[int] = []
-        (folder / "port").write_text(str(self.port))
 
     def run(
         self,
@@ -83,6 +86,7 @@ class Scene:
         grace_seconds: float = 60,
     ) -> None:
         """Run it; once it is ready, it gets the signal to end."""
+        (self.folder / "place").write_text(f"{self.bind}\n{self.port}")
 
         def has_worker(pid: int) -> bool:
             self.worker_pids.append(pid)
@@ -90,9 +94,9 @@ class Scene:
 
         supervise(
             base_dir=self.folder,
-            place=Place("127.0.0.1", self.port),
+            place=Place(self.bind, self.port),
             health_host="localhost",
-            passkey_host=None,
+            passkey_host="localhost",
             worker_grace_seconds=grace_seconds,
             has_registered=has_worker,
             find_faults=self._end_soon(faults),
@@ -167,9 +171,29 @@ def test_a_fault_elsewhere_is_told_and_is_no_reason_not_to_start(scene: Scene) -
     scene.run(faults=["Host old: its worker was last heard from 2 days ago."])
     assert scene.said == [
         f"Saferoom is ready at http://127.0.0.1:{scene.port}/",
+        f"To use passkeys, open it at http://localhost:{scene.port}/",
         "Note: Host old: its worker was last heard from 2 days ago.",
     ]
     assert scene.notes("web") == scene.notes("worker") == ORDERLY
+
+
+@pytest.mark.parametrize(
+    ("bind", "shown", "has_passkeys"),
+    [
+        ("127.0.0.2", "127.0.0.2", False),
+        ("0.0.0.0", "127.0.0.1", True),  # noqa: S104
+        ("::1", "[::1]", True),
+        ("::", "[::1]", True),
+    ],
+)
+def test_it_is_asked_and_shown_where_it_listens(
+    scene: Scene, bind: str, shown: str, has_passkeys: bool
+) -> None:
+    scene.bind = bind
+    scene.run()
+    assert scene.said[0] == f"Saferoom is ready at http://{shown}:{scene.port}/"
+    passkeys = f"To use passkeys, open it at http://localhost:{scene.port}/"
+    assert (passkeys in scene.said) == has_passkeys
 
 
 def test_it_is_ready_once_its_own_worker_has_registered(scene: Scene) -> None:
