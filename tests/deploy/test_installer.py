@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.installer.installation import Installation
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
 from tests.systemd.sandbox import REPOSITORY
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -158,6 +160,25 @@ def test_a_step_that_is_interrupted_does_what_has_to_be_done_whatever_fails(
     assert "The step “One” failed.\nIt was interrupted." in "\n".join(said)
     assert "go on with: deploy/install --upgrade" in said[-1]
     assert signal.getsignal(number) is before
+
+
+def test_a_command_that_is_interrupted_may_end_in_order(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    program = (
+        f"trap 'sleep 1; touch {ended}; exit' TERM; touch {begun}; while :; do sleep 0.05; done"
+    )
+
+    def interrupt() -> None:
+        wait_until(begun.exists, 30, "the command does not begin")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    machine = Machine(is_dry_run=False, say=print)
+    with pytest.raises(KeyboardInterrupt):
+        machine.run("sh", "-c", program, given="a secret")
+    thread.join()
+    assert ended.exists()
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
