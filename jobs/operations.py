@@ -168,7 +168,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
-    """Read what the job needs from the database, and return what carries it out without the database.
+    """Read what the job needs from the database, and return what carries it out.
 
     `finish_console` is called before a deletion removes anything. `operate` takes `on_line`, `on_stage` and
     `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server

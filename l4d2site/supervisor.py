@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +22,9 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 READY_SECONDS = 60
 ASK_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 30
+WEB_GRACE_SECONDS = 15
+CANCEL_SECONDS = 30
+"""What a worker may take beyond its grace to cancel its jobs; TimeoutStopSec of its unit allows as much."""
 
 Say = Callable[[str], object]
 
@@ -51,6 +54,11 @@ class Child:
             process_group=0,
             preexec_fn=end_with_parent,  # noqa: PLW1509
         )
+
+    @property
+    def pid(self) -> int:
+        """The pid of the process that was started last."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -102,9 +110,23 @@ class Place:
         """The path of the Unix socket; None for a port."""
         return Path(self.bind.removeprefix("unix:")) if self.bind.startswith("unix:") else None
 
-    def url(self, host: str) -> str:
-        """Return where browsers on this machine find it, as far as they can."""
-        return self.bind if self.socket_path else f"http://{host}:{self.port}/"
+    @property
+    def address(self) -> str:
+        """The address at which this machine reaches the port: that of loopback for a port of all addresses."""
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return everywhere.get(self.bind, self.bind)
+
+    @property
+    def url(self) -> str:
+        """Where browsers on this machine find it, as far as they can."""
+        return self.bind if self.socket_path else self._url(self.address)
+
+    def url_by(self, name: str) -> str | None:
+        """Return where they find it by a name of loopback; None if it does not listen there."""
+        return self._url(name) if self.address in ("127.0.0.1", "::1", name) else None
+
+    def _url(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def require_free(self) -> None:
         """Raise `StartError` if something already listens there, or nothing can."""
@@ -118,7 +140,7 @@ class Place:
         web = (
             UnixConnection(self.socket_path)
             if self.socket_path
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=ASK_SECONDS)
+            else http.client.HTTPConnection(self.address, self.port, timeout=ASK_SECONDS)
         )
         with closing(web):
             try:
@@ -154,59 +176,79 @@ def supervise(
     place: Place,
     health_host: str,
     passkey_host: str | None,
+    worker_grace_seconds: float,
+    has_registered: Callable[[int], bool],
+    find_faults: Callable[[], Sequence[str]],
     say: Say,
 ) -> None:
     """Run web server and worker until SIGTERM or SIGINT. Raises `StartError`.
 
-    `passkey_host` is a name for which browsers offer passkeys; they never do for an IP address. The first
-    signal lets running jobs finish while the pages stay up; the second cancels them.
+    `passkey_host` is a name for which browsers offer passkeys; they never do for an IP address.
+    `has_registered` tells whether the worker with a pid has. What `find_faults` finds then, such as a fault of
+    another host, is no reason not to start.
+
+    The first signal lets running jobs finish while the pages stay up; the second cancels them. Both processes
+    are given their time to end after a failure too.
     """
     place.require_free()
     python = sys.executable
-    children: list[Child] = []
-    with counted_signals() as count:
+    with counted_signals() as count, ExitStack() as endings:
+        web = Child(
+            "web server",
+            [
+                *(python, "-m", "gunicorn"),
+                *("-c", str(base_dir / "deploy/gunicorn.conf.py"), "l4d2site.asgi:application"),
+            ],
+            say,
+        )
+        endings.callback(end_web, web)
+        worker = Child("worker", [python, str(base_dir / "manage.py"), "runjobs"], say)
+        endings.callback(end_worker, worker, worker_grace_seconds, count, say)
         try:
-            web = Child(
-                "web server",
-                [
-                    *(python, "-m", "gunicorn"),
-                    *("-c", str(base_dir / "deploy/gunicorn.conf.py"), "l4d2site.asgi:application"),
-                ],
-                say,
-            )
-            children.append(web)
-            worker = Child("worker", [python, str(base_dir / "manage.py"), "runjobs"], say)
-            children.append(worker)
-            if wait_until_healthy(place, health_host, children, count):
-                say(f"Saferoom is ready at {place.url('127.0.0.1')}")
-                if passkey_host and not place.socket_path:
-                    say(f"To use passkeys, open it at {place.url(passkey_host)}")
-            while not count():
-                for child in children:
-                    child.keep_running()
-                sleep(0.1)
-            stop(worker, count, say)
-            web.send(signal.SIGTERM)
-            wait_while(lambda: web.is_running, seconds=15)
-        finally:
-            for child in children:
-                child.end()
+            is_ready = wait_until_ready(place, health_host, web, worker, has_registered, count)
+        except StartError as error:
+            say(str(error))  # At once: what was started may take a while to end.
+            raise StartError("Saferoom was not started: see above.") from error
+        if is_ready:
+            say(f"Saferoom is ready at {place.url}")
+            if passkey_host and (url := place.url_by(passkey_host)):
+                say(f"To use passkeys, open it at {url}")
+            for fault in find_faults():
+                say(f"Note: {fault}")
+        while not count():
+            for child in (web, worker):
+                child.keep_running()
+            sleep(0.1)
 
 
-def stop(worker: Child, count: Callable[[], int], say: Say) -> None:
-    """Let the worker finish, and pass further signals on to it."""
+def end_web(web: Child) -> None:
+    """Let the web server answer the requests that it has, and end it."""
+    web.send(signal.SIGTERM)
+    wait_while(lambda: web.is_running, WEB_GRACE_SECONDS)
+    web.end()
+
+
+def end_worker(worker: Child, grace_seconds: float, count: Callable[[], int], say: Say) -> None:
+    """Let the worker finish, and pass further signals on to it. Kill it if its grace has not been enough."""
+    # After a failure there may have been no signal yet. Then the first one cancels.
+    told = min(count(), 1)
     worker.send(signal.SIGTERM)
-    told = 1
     started_at = monotonic()
     has_said = False
-    while worker.is_running:
+    while worker.is_running and monotonic() - started_at < grace_seconds + CANCEL_SECONDS:
         if not has_said and monotonic() - started_at > 1:
             has_said = True
-            say("Letting running jobs finish. Press Ctrl-C again to cancel them.")
+            again = " again" if told else ""
+            with suppress(OSError):  # That nobody reads it is no reason to hurry the worker.
+                say(f"Letting running jobs finish. Press Ctrl-C{again} to cancel them.")
         if count() > told:
             told = count()
             worker.send(signal.SIGTERM)
         sleep(0.05)
+    if worker.is_running:
+        with suppress(OSError):
+            say("The worker has not ended in time: killing it.")
+    worker.end()
 
 
 def require_free_port(bind: str, port: int) -> None:
@@ -244,27 +286,33 @@ def require_free_socket(path: Path) -> None:
     raise StartError(f"Another process listens at {path}. Stop it, or choose another path in BIND.")
 
 
-def wait_until_healthy(
-    place: Place, health_host: str, children: Sequence[Child], count: Callable[[], int]
+def wait_until_ready(
+    place: Place,
+    health_host: str,
+    web: Child,
+    worker: Child,
+    has_registered: Callable[[int], bool],
+    count: Callable[[], int],
 ) -> bool:
-    """Wait until web server and worker answer; return False if a signal came first."""
-    until = monotonic() + READY_SECONDS
-    answer = "no answer yet"
+    """Wait until the web server answers and the worker has registered; return False if a signal came first."""
+    started_at = monotonic()
     while not count():
-        for child in children:
+        for child in (web, worker):
             if not child.is_running:
                 raise StartError(
                     f"The {child.name} ended with code {child.exit_code} at its start: see above."
                 )
         try:
-            status, text = place.ask("/healthz", health_host)
-            if status == HTTPStatus.OK:
-                return True
-            answer = f"{status} {text}"
+            status, text = place.ask("/livez", health_host)
+            missing = "" if status == HTTPStatus.OK else f"the web server answers {status} {text}"
         except OSError as error:
-            answer = str(error)
-        if monotonic() > until:
-            raise StartError(f"Saferoom was not ready after {READY_SECONDS} s: {answer}")
+            missing = f"the web server does not answer: {error}"
+        if not missing and not has_registered(worker.pid):
+            missing = "its worker has not registered in the database."
+        if not missing:
+            return True
+        if monotonic() - started_at > READY_SECONDS:
+            raise StartError(f"Saferoom was not ready after {READY_SECONDS} s: {missing}")
         sleep(0.1)
     return False
 

@@ -1,5 +1,6 @@
 """Installing, upgrading and going back, step by step."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable
@@ -305,8 +306,9 @@ class Installation:
         """Switch while the worker is drained. Whatever fails, a worker runs afterwards."""
         worker = units.worker_systemctl(self._answers)
         self._say("   The worker finishes what it does; new jobs wait.")
-        self._machine.run(*worker, "stop", places.WORKER_UNIT)
         try:
+            # Ctrl-C ends only systemctl: the worker stops all the same.
+            self._machine.run(*worker, "stop", places.WORKER_UNIT)
             if before_switch is not None:
                 before_switch()
             self._collect_static()
@@ -314,6 +316,10 @@ class Installation:
             self._install_units()
             # Its socket stays open: requests that come now wait, and the new process answers them.
             self._machine.run("systemctl", "restart", places.WEB_UNIT)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # The terminal may be gone.
+                self._say("   The worker starts again once it has finished what it does.")
+            raise
         finally:
             self._machine.run(*worker, "start", places.WORKER_UNIT)
 

@@ -63,23 +63,30 @@ class Machine:
         # Not this process's environment: commands have to behave the same for every caller.
         environment = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/root", **(env or {})}
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 words,
-                input=given,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 env=environment,
                 cwd="/",
-                check=False,  # which codes are fine is said below
             )
         except OSError as error:
             raise CommandError(words, 127, f"{words[0]}: {error.strerror}") from error
-        if done.returncode not in codes:
-            lines = done.stdout.splitlines(keepends=True)
-            raise CommandError(words, done.returncode, "".join(lines[-_LAST_LINES:]))
-        return done.stdout
+        with process:
+            try:
+                output, _ = process.communicate(given)
+            except BaseException:
+                # It may end in order, as apt-get with a package half installed; subprocess.run would kill it.
+                process.terminate()
+                process.communicate()
+                raise
+        if process.returncode not in codes:
+            lines = output.splitlines(keepends=True)
+            raise CommandError(words, process.returncode, "".join(lines[-_LAST_LINES:]))
+        return output
 
     # --- Files ------------------------------------------------------------------------------------
 

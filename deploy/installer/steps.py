@@ -1,8 +1,11 @@
 """Named steps, carried out one after the other. If one fails: which, why, and what to do."""
 
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from deploy.installer.errors import InstallError
 
@@ -16,7 +19,16 @@ class Step:
 
 
 def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -> bool:
-    """Carry out the steps; return whether all succeeded. `command` continues after a failure."""
+    """Carry out the steps; return whether all succeeded. `command` continues after a failure.
+
+    A step that is interrupted, by Ctrl-C or because the connection breaks off, still does what has to be done
+    whatever fails.
+    """
+    with signals_interrupt():
+        return _carry_out(steps, say, command)
+
+
+def _carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -> bool:
     for step in steps:
         say(f"== {step.name}")
         began_at = time.monotonic()
@@ -28,6 +40,9 @@ def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -
             if isinstance(error.__context__, InstallError) and not error.__suppress_context__:
                 # The attempt to repair it failed too.
                 text = f"{error.__context__}\nAnd after that: {text}"
+        except KeyboardInterrupt:
+            cure = ""
+            text = "It was interrupted."
         except OSError as error:
             cure = ""
             text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
@@ -42,3 +57,24 @@ def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -
         say(f"What was done before it stays. Then go on with: {command}")
         return False
     return True
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Make SIGHUP and SIGTERM raise KeyboardInterrupt, as SIGINT does; unless they are ignored, as by nohup."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        # A terminal that goes away may send more than one, which would end what the first one began.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in previous.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, interrupt)
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

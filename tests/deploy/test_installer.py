@@ -3,7 +3,9 @@
 import grp
 import os
 import pwd
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from deploy.installer.installation import Installation
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
 from tests.systemd.sandbox import REPOSITORY
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -133,6 +136,86 @@ def test_a_step_whose_way_back_fails_too_says_both() -> None:
 
     assert not steps.carry_out([Step("One", fail)], said.append, "deploy/install")
     assert "The first thing.\nAnd after that: The second thing." in "\n".join(said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_step_that_is_interrupted_does_what_has_to_be_done_whatever_fails(
+    number: signal.Signals,
+) -> None:
+    said: list[str] = []
+    reached: list[str] = []
+
+    def wait() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            if number != signal.SIGINT:  # A terminal that goes away sends more than one.
+                os.kill(os.getpid(), number)
+            reached.append("finally")
+
+    before = signal.getsignal(number)
+    plan = [Step("One", wait), Step("Two", lambda: reached.append("two"))]
+    assert not steps.carry_out(plan, said.append, "deploy/install --upgrade")
+    assert reached == ["finally"]
+    assert "The step “One” failed.\nIt was interrupted." in "\n".join(said)
+    assert "go on with: deploy/install --upgrade" in said[-1]
+    assert signal.getsignal(number) is before
+
+
+def test_a_command_that_is_interrupted_may_end_in_order(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    program = (
+        f"trap 'sleep 1; touch {ended}; exit' TERM; touch {begun}; while :; do sleep 0.05; done"
+    )
+
+    def interrupt() -> None:
+        wait_until(begun.exists, 30, "the command does not begin")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    machine = Machine(is_dry_run=False, say=print)
+    with pytest.raises(KeyboardInterrupt):
+        machine.run("sh", "-c", program, given="a secret")
+    thread.join()
+    assert ended.exists()
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        hang_up = Step("One", lambda: os.kill(os.getpid(), signal.SIGHUP))
+        assert steps.carry_out([hang_up], lambda _text: None, "deploy/install")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), CommandError(["systemctl"], 1, "")])
+@pytest.mark.parametrize("at", ["stop", "restart"])
+def test_a_worker_runs_after_a_switch_whatever_ends_that(
+    monkeypatch: pytest.MonkeyPatch, at: str, end: BaseException
+) -> None:
+    ran: list[str] = []
+    said: list[str] = []
+    machine = Machine(is_dry_run=True, say=lambda _text: None)
+
+    def run(*argv: str | Path, **_options: object) -> str:
+        verb = str(argv[-2])
+        ran.append(verb)
+        if verb == at:
+            raise end
+        return ""
+
+    given = collect("--driver", "systemd-system")
+    installation = Installation(machine, given, given, REPOSITORY, said.append)
+    monkeypatch.setattr(machine, "run", run)
+    for step in ("_collect_static", "_switch", "_install_units"):
+        monkeypatch.setattr(installation, step, lambda: None)
+    with pytest.raises(type(end)):
+        installation._switch_running(None)
+    assert ran == [*(["stop"] if at == "stop" else ["stop", "restart"]), "start"]
+    assert ("starts again" in said[-1]) == isinstance(end, KeyboardInterrupt)
 
 
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ class Panel:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = Client(self.url)
         self.output: list[str] = []
+        self.more_settings: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -138,6 +139,7 @@ class Panel:
             "PORT": str(self.port),
             "SAFEROOM_ADMIN_PASSWORD": PASSWORD,
             "HEALTH_TOKEN": HEALTH_TOKEN,
+            **self.more_settings,
         }
 
     @property

@@ -1,4 +1,7 @@
-"""What `script/server` writes into `var/local.env`: chosen once, and never overriding anybody's choice."""
+"""What `script/server` installs, and writes into `var/local.env`.
+
+Settings are chosen once, and never over what somebody set. Nothing of a failed attempt is kept.
+"""
 
 import os
 import re
@@ -113,3 +116,42 @@ def test_a_wrong_line_of_the_file_is_told_before_anything_is_made(project: Path)
     assert "write VAR_DIR=VALUE" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project / "var").exists()
+
+
+@pytest.mark.parametrize(
+    ("maker", "said"),
+    [
+        ("token_urlsafe", "A SECRET_KEY cannot be made: see above."),
+        ("Fernet", "A key for SECRETS_KEYS cannot be made: see above."),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_not_written(project: Path, maker: str, said: str) -> None:
+    python = project / ".venv/bin/python"
+    works = python.read_text()
+    python.write_text(works.replace("exec", f'case "$2" in *{maker}*) exit 1 ;; esac\nexec', 1))
+    done = run(project)
+    assert done.returncode == 1
+    assert done.stderr == f"{said}\n"
+    python.write_text(works)
+    secret_key, _game, key = choose(project).splitlines()
+    assert len(secret_key) > len("SECRET_KEY=")
+    assert re.fullmatch(KEY, key)
+
+
+def test_an_interrupted_installation_is_made_up_for(project: Path) -> None:
+    """An attempt that ended before pip was there, as Ctrl-C or a full disk may end it."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (project / name).touch()
+    shutil.rmtree(project / ".venv")
+    begun = [sys.executable, "-m", "venv", "--without-pip", str(project / ".venv")]
+    subprocess.run(begun, check=True)
+    done = subprocess.run(
+        ["bash", "-euc", "source script/environment; make_environment requirements-dev.txt"],
+        cwd=project,
+        env={"PATH": os.environ["PATH"], "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project / ".venv/installed-requirements-dev.txt").exists()

@@ -8,10 +8,13 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
+from django.db import connection
 
 from jobs.database import is_away, keep_private
+from jobs.models import Worker
 from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.gate.password_hashing import hash_threads
+from l4d2site.health.facts import read_facts
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
 from servers.config import OtherKeysError, move_found_secrets
 
@@ -54,6 +57,9 @@ class Command(BaseCommand):
                 place=Place(os.environ.get("BIND", "127.0.0.1"), port_from_environment()),
                 health_host=self.health_host(),
                 passkey_host="localhost" if "localhost" in settings.ALLOWED_HOSTS else None,
+                worker_grace_seconds=settings.JOB_WORKER_GRACE_SECONDS,
+                has_registered=has_registered,
+                find_faults=lambda: read_facts().faults,
                 say=self.say,
             )
         except StartError as error:
@@ -68,3 +74,14 @@ class Command(BaseCommand):
         """Return a host name that the web server answers to."""
         names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
         return names[0] if names else "localhost"
+
+
+def has_registered(pid: int) -> bool:
+    """Return whether the process with a pid has registered as a worker of this machine's host."""
+    try:
+        return Worker.objects.alive().filter(host__name=settings.HOST_NAME, pid=pid).exists()
+    except DatabaseError as error:
+        if not is_away(error):
+            raise
+        connection.close()  # The next call makes a new one.
+        return False
