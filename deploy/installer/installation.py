@@ -118,10 +118,20 @@ class Installation:
             )
         self._release = before
         self._source = before.dir
+        switch = f"Drain the worker, switch to {before.name}"
         return [
-            Step(f"Drain the worker, switch to {before.name}", lambda: self._switch_running(None)),
-            Step("Look whether everything works", self._check),
+            Step(switch, lambda: self._switch_running(None), self._advise_after_switch),
+            Step("Look whether everything works", self._check, self._advise_after_switch),
         ]
+
+    def _advise_after_switch(self) -> str:
+        """Return what to do instead of giving `--back` again: after the switch that would lead forward."""
+        if releases.current() != self._release:
+            return ""
+        return (
+            f"{self._release.name} is the current release already, and --back again would leave it. "
+            f"Once the cause is gone: systemctl restart {places.WEB_UNIT}"
+        )
 
     @staticmethod
     def _require_installed() -> None:

@@ -12,10 +12,14 @@ from deploy.installer.errors import InstallError
 
 @dataclass(frozen=True)
 class Step:
-    """One part of an installation. Each step finds out for itself what is already done."""
+    """One part of an installation. Each step finds out for itself what is already done.
+
+    `advise` returns what to do if it failed, unless that is to give the same command again.
+    """
 
     name: str
     carry_out: Callable[[], None]
+    advise: Callable[[], str] = lambda: ""
 
 
 def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -> bool:
@@ -54,7 +58,8 @@ def _carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) 
         say(f"\nThe step “{step.name}” failed.\n{text}")
         if cure:
             say(f"→ {cure}")
-        say(f"What was done before it stays. Then go on with: {command}")
+        advice = step.advise() or f"Then go on with: {command}"
+        say(f"What was done before it stays. {advice}")
         return False
     return True
 

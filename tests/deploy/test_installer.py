@@ -218,6 +218,38 @@ def test_a_worker_runs_after_a_switch_whatever_ends_that(
     assert ("starts again" in said[-1]) == isinstance(end, KeyboardInterrupt)
 
 
+@pytest.mark.usefixtures("nothing_is_kept")
+@pytest.mark.parametrize("is_switched", [False, True])
+def test_going_back_a_second_time_is_not_advised_once_it_would_lead_forward(
+    is_switched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for link, name in ((places.CURRENT, "new"), (places.PREVIOUS, "old")):
+        monkeypatch.setattr(places, "RELEASES_DIR", tmp_path)
+        release = releases.Release(name)
+        release.python.parent.mkdir(parents=True)
+        release.python.touch()
+        (release.dir / ".whole").touch()
+        (tmp_path / link.name).symlink_to(release.dir)
+    monkeypatch.setattr(places, "CURRENT", tmp_path / places.CURRENT.name)
+    monkeypatch.setattr(places, "PREVIOUS", tmp_path / places.PREVIOUS.name)
+    given = collect("--driver", "systemd-system")
+    machine = Machine(is_dry_run=True, say=said.append)
+    installation = Installation(machine, given, given, REPOSITORY, said.append)
+
+    def fail(_before_switch: object) -> None:
+        if is_switched:
+            places.CURRENT.unlink()
+            places.CURRENT.symlink_to(releases.Release("old").dir)
+        raise InstallError("No.")
+
+    monkeypatch.setattr(installation, "_switch_running", fail)
+    command = "deploy/install --back"
+    assert not steps.carry_out(installation.back_steps(), said.append, command)
+    assert (f"go on with: {command}" in said[-1]) == (not is_switched)
+    assert ("would leave it" in said[-1]) == is_switched
+
+
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
     machine = Machine(is_dry_run=False, say=lambda _text: None)
     path = tmp_path / "folder/file"
