@@ -65,7 +65,7 @@ def send_reset_mail(form: ResetRequestForm) -> bool:
 
 def send_invitation_mail(invitation: Invitation) -> bool:
     """Mail an invitation's link to its address. Return False if too many mails are waiting."""
-    link = settings.PANEL_URL + invitation.get_absolute_url()
+    link = settings.PANEL_URL + invitation.mailed_url
     text = render_to_string("accounts/invitation_mail.txt", {"link": link})
     return send_soon(
         lambda: send_mail("Your invitation to Saferoom", text, None, [invitation.email])

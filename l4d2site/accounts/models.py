@@ -223,7 +223,8 @@ class Invitation(models.Model):
     An invitation with a `server` also gives a role on it, to an existing account as well as to a new one. Each
     is valid only while its maker may make it.
 
-    The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link.
+    The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link. The one
+    that is mailed is signed apart: no page shows it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -251,6 +252,9 @@ class Invitation(models.Model):
 
     objects = InvitationQuerySet.as_manager()
 
+    came_by_mail = False
+    """Whether it was opened with the link that was mailed to `email`, as `of_token` found."""
+
     class Meta:
         ordering = ["-made_at"]
         constraints = [
@@ -273,15 +277,24 @@ class Invitation(models.Model):
         """The signed id that the link contains."""
         return _signer.sign(self.pk.hex)
 
+    @property
+    def mailed_url(self) -> str:
+        """The address that only the mail contains."""
+        return reverse("invitation", args=[_mail_signer.sign(self.pk.hex)])
+
     @classmethod
     def of_token(cls, token: str) -> "Invitation | None":
         """Return the open invitation for a link's token."""
-        try:
-            key = uuid.UUID(hex=_signer.unsign(token))
-        except (BadSignature, ValueError):
-            return None
-        found = cls.objects.open().select_related("server", "made_by").filter(pk=key).first()
-        return found if found and found.is_backed else None
+        for signer in (_signer, _mail_signer):
+            try:
+                key = uuid.UUID(hex=signer.unsign(token))
+            except (BadSignature, ValueError):
+                continue
+            found = cls.objects.open().select_related("server", "made_by").filter(pk=key).first()
+            if found and found.is_backed:
+                found.came_by_mail = signer is _mail_signer
+                return found
+        return None
 
     @property
     def is_backed(self) -> bool:
@@ -326,3 +339,4 @@ class OwnQuotas(models.Model):
 
 
 _signer = Signer(salt="saferoom.invitation")
+_mail_signer = Signer(salt="saferoom.invitation.mail")

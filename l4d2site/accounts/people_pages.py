@@ -184,7 +184,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         if found.server is None:
             return render(request, "accounts/invitation_other.html")
         return join(cast("SignedInRequest", request), found)
-    form = AcceptanceForm(request.POST or None)
+    form = AcceptanceForm(request.POST or None, invitation=found)
     if form.is_valid():
         try:
             user = accept(found, form)
@@ -251,7 +251,7 @@ def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
     """
     user = User.objects.create_user(
         form.cleaned_data["username"],
-        email=invitation.email,
+        email=form.address,
         password=form.cleaned_data["password1"],
     )
     if invitation.accept(user):
