@@ -30,6 +30,8 @@ class EventKind(models.TextChoices):
     SIGN_OUT = "sign_out", "Signed out"
     SESSION_REVOKED = "session_revoked", "Session ended"
     PASSWORD_CHANGED = "password_changed", "Password changed"
+    EMAIL_CHANGED = "email_changed", "Mail address changed"
+    USERNAME_CHANGED = "username_changed", "Username changed"
     RESET_LINK_MADE = "reset_link_made", "Reset link made"
     SECOND_FACTOR_ADDED = "second_factor_added", "Second factor added"
     SECOND_FACTOR_REMOVED = "second_factor_removed", "Second factor removed"
@@ -92,6 +94,8 @@ PEOPLE_KINDS = tuple(
 
 DONE_TO_PEOPLE_KINDS = (
     EventKind.PASSWORD_CHANGED,
+    EventKind.EMAIL_CHANGED,
+    EventKind.USERNAME_CHANGED,
     EventKind.RESET_LINK_MADE,
     EventKind.SECOND_FACTOR_REMOVED,
     EventKind.ACCOUNT_MADE,

@@ -41,6 +41,11 @@ class ResetTokens(PasswordResetTokenGenerator):
         return maker == BY_MAIL or may_reset_still(User.objects.filter(pk=maker).first(), user)
 
 
+def was_mailed(token: str) -> bool:
+    """Return whether a valid token is from a link that was mailed."""
+    return token.partition(".")[0] == BY_MAIL
+
+
 def may_reset_still(maker: User | None, user: User) -> bool:
     """Return whether `maker`, whose account may be gone, may make a link for `user` now."""
     return maker is not None and may_reset(maker, user)

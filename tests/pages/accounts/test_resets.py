@@ -16,6 +16,7 @@ from l4d2site.accounts import mail as mails
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import AccountEvent, EventKind
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
+from l4d2site.accounts.reset_links import ResetTokens
 from tests.pages.accounts.test_sessions import browser
 from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
@@ -185,6 +186,21 @@ def test_a_link_is_mailed(client: Client, has_mail: None, alice: User) -> None:
     assert sent.to == ["alice@example.org"]
     link = str(sent.body).partition("https://panel.example.org")[2].partition("\n")[0]
     assert "Sign in with it." in use(link)
+    event = AccountEvent.objects.get(kind=EventKind.PASSWORD_CHANGED)
+    assert (event.name, event.detail) == ("alice", "with a link that was mailed")
+
+
+def test_the_record_says_who_was_signed_in_when_a_mailed_link_was_used(
+    alice: User, bob: User, has_mail: None
+) -> None:
+    for person, expected in ((alice, ""), (bob, ", by bob")):
+        client = Client()
+        client.force_login(person)
+        alice.refresh_from_db()
+        place = [urlsafe_base64_encode(force_bytes(alice.pk)), ResetTokens().make_token(alice)]
+        use(reverse("reset", args=place), client)
+        event = AccountEvent.objects.filter(kind=EventKind.PASSWORD_CHANGED).latest("pk")
+        assert (event.name, event.detail) == ("alice", f"with a link that was mailed{expected}")
 
 
 def test_an_address_that_nobody_has_is_answered_the_same(
