@@ -208,6 +208,19 @@ class PersonSession(models.Model):
         return describe_browser(self.user_agent)
 
 
+class PendingSignIn(models.Model):
+    """A sign-in that waits for its second factor. It ends with the account's sessions, by deleting this row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="pending_sign_ins"
+    )
+    begun_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Sign-in of {self.user}"
+
+
 def invitation_end() -> datetime:
     """Return when an invitation created now expires."""
     return timezone.now() + timedelta(days=INVITATION_DAYS)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import EventKind, FirstPassword, PersonSession
+from l4d2site.accounts.models import EventKind, FirstPassword, PendingSignIn, PersonSession
 
 MUST_CHANGE = "saferoom_must_change_password"
 """Set in the session of a person who signed in with a first password."""
@@ -116,7 +116,11 @@ def name_actor(request: HttpRequest | None) -> str:
 
 
 def end_sessions(user: User, *, except_key: str | None = None) -> int:
-    """End the sessions of `user`, except one; return how many. Their streams end within seconds."""
+    """End the sessions of `user`, except one; return how many. Their streams end within seconds.
+
+    Sign-ins that wait for a second factor end with them.
+    """
+    PendingSignIn.objects.filter(user=user).delete()
     keys = PersonSession.objects.filter(user=user).exclude(session_id=except_key or "")
     _, counts = Session.objects.filter(
         pk__in=list(keys.values_list("session_id", flat=True))
