@@ -10,6 +10,7 @@ from jobs.pages.command_pages import (
 )
 from jobs.pages.host_builds import find_rollback_obstacle
 from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
+from jobs.pages.job_lists import describe_missing_indexes
 from jobs.pages.job_pages import (
     deferred_forget,
     job_cancel,
@@ -49,6 +50,7 @@ __all__ = [
     "commands",
     "deferred_forget",
     "describe_head",
+    "describe_missing_indexes",
     "failure_dismiss",
     "find_rollback_obstacle",
     "game_admin_remove",

@@ -338,6 +338,24 @@ def test_a_database_older_than_the_code_says_what_to_run(worker: Worker) -> None
     assert "run manage.py migrate" in told["reason"]
 
 
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite is told the names of indexes")
+def test_a_missing_index_that_lists_of_jobs_name_is_a_fault_that_says_what_makes_it_again(
+    worker: Worker, as_alice: Client, server: Server
+) -> None:
+    names = ("jobs_of_server", "unfinished_jobs_of_server", "unsuccessful_jobs_of_server")
+    assert facts()["faults"] == []
+    for name in names:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP INDEX {name}")
+        (fault,) = facts(503)["faults"]
+        assert fault.startswith(f"The database lacks the index {name}, so lists of jobs fail.")
+        with connection.cursor() as cursor:
+            cursor.execute(fault.partition("enter: ")[2])
+        assert facts()["faults"] == []
+        for state in ("", "?state=failed", "?state=queued"):
+            assert as_alice.get(f"/jobs/{state}").status_code == 200
+
+
 @pytest.mark.skipif(
     settings.IS_SQLITE,
     reason="a standby is PostgreSQL's; SQLite's read-only file is tested by itself",
