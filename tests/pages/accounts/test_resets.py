@@ -1,6 +1,7 @@
 """New passwords by link: made by an admin, or sent by mail."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -8,6 +9,7 @@ from django.contrib.auth.tokens import default_token_generator
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from pytest_django.fixtures import Settings
@@ -156,6 +158,18 @@ def test_a_link_from_before_they_named_their_makers_works_if_the_record_does(
         record_event(EventKind.RESET_LINK_MADE, None, user=alice)
         AccountEvent.objects.update(actor_name=actor)
     User.objects.filter(pk=helper.pk).update(is_staff=is_staff)
+    assert ("Sign in with it." in use(reverse("reset", args=place))) == works
+
+
+@pytest.mark.parametrize(("days", "works"), [(1, True), (-1, False)], ids=["then", "later"])
+def test_such_a_link_is_not_backed_by_somebody_who_has_got_the_name_since(
+    dana: User, alice: User, days: int, works: bool
+) -> None:
+    token = default_token_generator.make_token(alice)
+    place = [urlsafe_base64_encode(force_bytes(alice.pk)), token]
+    record_event(EventKind.RESET_LINK_MADE, None, user=alice)
+    AccountEvent.objects.update(actor_name="dana")
+    User.objects.filter(pk=dana.pk).update(date_joined=timezone.now() - timedelta(days=days))
     assert ("Sign in with it." in use(reverse("reset", args=place))) == works
 
 
