@@ -10,9 +10,13 @@ from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
 from django.core.mail import send_mail
 from django.db import connection
+from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.forms import ResetRequestForm
 from l4d2site.accounts.models import Invitation
@@ -28,6 +32,16 @@ _places = BoundedSemaphore(MOST_WAITING)
 def has_mail() -> bool:
     """Return whether mails can be sent."""
     return bool(settings.EMAIL_URL)
+
+
+def warn_of_address(request: HttpRequest, person: User) -> None:
+    """Ask whoever has given `person` rights to check the address that gets links for a new password.
+
+    Somebody with fewer rights may have set it.
+    """
+    if has_mail() and person.email:
+        text = _("Links for a new password are mailed to %(email)s: check that this is theirs.")
+        messages.warning(request, text % {"email": person.email})
 
 
 def send_soon(send: Callable[[], object]) -> bool:
