@@ -6,7 +6,7 @@ rows.
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin import ListFilter, ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -16,6 +16,7 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
 from django.db.models import QuerySet
 from django.db.models.constants import LOOKUP_SEP
+from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
@@ -55,6 +56,22 @@ class CheckedAutocomplete(AutocompleteSelect):
         return is_value_of(self.field.target_field, value)
 
 
+class CheckedChoices(ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Several rows of another model. What cannot be a key is a fault, where SQLite would fail to compare it."""
+
+    def clean(self, value: Any) -> Any:
+        """Refuse the first value that cannot be a key; a list that is none is judged as Django does."""
+        primary_key = cast("QuerySet[Any]", self.queryset).model._meta.pk
+        for key in value if isinstance(value, list | tuple) else []:
+            if not is_value_of(primary_key, key):
+                raise ValidationError(
+                    self.error_messages["invalid_choice"],
+                    code="invalid_choice",
+                    params={"value": str(key)[:SEARCH_CHARS]},
+                )
+        return super().clean(value)
+
+
 class CheckedFields(BaseModelAdmin):  # type: ignore[type-arg]
     """Forms whose fields can be shown again, without failing, whatever an address or a form has sent."""
 
@@ -63,6 +80,11 @@ class CheckedFields(BaseModelAdmin):  # type: ignore[type-arg]
         if db_field.name in self.get_autocomplete_fields(request) and "widget" not in kwargs:
             kwargs["widget"] = CheckedAutocomplete(db_field, self.admin_site)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the field for several rows of another model."""
+        kwargs.setdefault("form_class", CheckedChoices)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
 
 class CheckedRequests(CheckedFields, ModelAdmin):  # type: ignore[type-arg]

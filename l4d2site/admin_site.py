@@ -7,9 +7,9 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.contenttypes.views import shortcut
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
@@ -129,15 +129,14 @@ class SaferoomAdminSite(AdminSite):
 
     def view_on_site(
         self, request: HttpRequest, content_type_id: int, object_id: int
-    ) -> HttpResponseBase:
-        """Redirect to a row's page, but unlike Django only for people who may see the row."""
+    ) -> HttpResponse:
+        """Redirect to a row's page, but unlike Django only for people who may see the row.
+
+        Some addresses are secrets, such as an invitation's, and most have names in them.
+        """
         model = get_object_or_404(ContentType, pk=content_type_id).model_class()
-        if model in (Blueprint, Job, Server):
-            rows = model.objects.visible_to(cast("User", request.user))
-            get_object_or_404(rows, pk=object_id)
-        elif model is Overlay:
-            get_object_or_404(Overlay.objects.usable_by(cast("User", request.user)), pk=object_id)
-        return shortcut(request, content_type_id, object_id)
+        rows = find_rows_with_pages(cast("User", request.user), model)
+        return HttpResponseRedirect(get_object_or_404(rows, pk=object_id).get_absolute_url())
 
     def releases(self, request: HttpRequest) -> HttpResponse:
         """Redirect to the panel's pages of hosts, which list the builds of each."""
@@ -152,6 +151,17 @@ class SaferoomAdminSite(AdminSite):
             if host.name == name:
                 return host
         raise Http404(_("There is no host called “%(name)s”.") % {"name": name})
+
+
+def find_rows_with_pages(user: User, model: type[Model] | None) -> QuerySet[Any]:
+    """Return the rows of `model` whose pages `user` may see. Other models' rows have no page to lead to."""
+    if model in (Blueprint, Job, Server):
+        return model.objects.visible_to(user)
+    if model is Overlay:
+        return Overlay.objects.usable_by(user)
+    if model is Host and may(user, Verb.VIEW_HOSTS):
+        return Host.objects.all()
+    raise Http404(_("There is no such page."))
 
 
 ROWS_HELD = 100

@@ -9,6 +9,7 @@ from jobs.pages.command_pages import (
     commands,
 )
 from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
+from jobs.pages.job_lists import describe_missing_indexes
 from jobs.pages.job_pages import (
     deferred_forget,
     job_cancel,
@@ -48,6 +49,7 @@ __all__ = [
     "commands",
     "deferred_forget",
     "describe_head",
+    "describe_missing_indexes",
     "failure_dismiss",
     "game_admin_remove",
     "game_admins",

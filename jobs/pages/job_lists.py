@@ -12,6 +12,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from jobs.models import ACTIVE_STATES, UNSUCCESSFUL_STATES, Job, JobQuerySet, JobState
 from servers.permissions import Verb, follows_everything, may
@@ -76,6 +77,8 @@ UNSUCCESSFUL = (
 """What each index of a server's jobs has as its condition, and its name. A database uses the index only where a
 query says the same."""
 
+INDEXES_OF_TABLE = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = %s"
+
 INDEXED = {
     **dict.fromkeys(ACTIVE_STATES, UNFINISHED),
     JobState.SUCCEEDED: ALL_OF_SERVER,
@@ -121,6 +124,29 @@ def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Jo
     # One query per state: no index has the order of several states, so one query would read all jobs.
     newest = (list(jobs.in_state(state)[:limit]) for state in states)
     return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
+
+
+def describe_missing_indexes() -> list[str]:
+    """Return a sentence for each index that a list names and this database lacks: what to do. One query.
+
+    Only for SQLite, which is told the names. A migration that has made an index is not run again.
+    """
+    if connection.vendor != "sqlite":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(INDEXES_OF_TABLE, [Job._meta.db_table])
+        present = {name for (name,) in cursor.fetchall()}
+    named = {index for _condition, index in (ALL_OF_SERVER, UNFINISHED, UNSUCCESSFUL)}
+    editor = connection.schema_editor()
+    return [
+        _(
+            "The database lacks the index %(name)s, so lists of jobs fail. manage.py migrate does not make it "
+            "again: stop the panel and its workers, run manage.py dbshell, and enter: %(statement)s;"
+        )
+        % {"name": index.name, "statement": index.create_sql(Job, editor)}
+        for index in Job._meta.indexes
+        if index.name in named - present
+    ]
 
 
 def newest_of_person(

@@ -4,6 +4,8 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.mfa.stages import AuthenticateStage
+from allauth.mfa.webauthn.internal.flows import did_use_passwordless_login
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -13,10 +15,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.addresses import client_address
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind
 from servers.access import LONGEST_ADDRESS
 
 SILENT = frozenset({"account/messages/logged_in.txt", "account/messages/logged_out.txt"})
 """Messages about something that is visible anyway."""
+
+SECOND_STEP = "l4d2site.accounts.second_step.SecondStep"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has no types
@@ -43,6 +49,22 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
 
         Attempts are limited by address, before Django.
         """
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """Refuse a deactivated account. Of a password, Django's backend reports that; of a passkey, nothing."""
+        is_passkey = did_use_passwordless_login(request, user)
+        refusal: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        if refusal is not None and is_passkey:
+            record_event(EventKind.SIGN_IN_FAILED, request, user=user, detail="deactivated")
+        return refusal
+
+    def get_login_stages(self) -> list[str]:
+        """Return what may keep a sign-in waiting: of the second factors, our own stage."""
+        theirs, ours = (
+            f"{AuthenticateStage.__module__}.{AuthenticateStage.__qualname__}",
+            SECOND_STEP,
+        )
+        return [ours if stage == theirs else stage for stage in super().get_login_stages()]
 
     def is_safe_url(self, url: str) -> bool:
         """Return whether a sign-in may redirect to `url`: only on this same host."""

@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.events import record_event
+from l4d2site.accounts.mail import warn_of_address
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
 from l4d2site.accounts.panel_roles import has_rights_of
 from servers.admin import ToldCollisions
@@ -107,6 +108,13 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
         if changed:
             detail = f"{', '.join(changed)}, by {request.user.get_username()}"
             record_event(EventKind.QUOTAS_CHANGED, request, user=form.instance, detail=detail)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Store groups and permissions too; a promotion warns as on the panel's page."""
+        super().save_related(request, form, formsets, change)
+        has_new_rights = not set(self.given_by_superusers).isdisjoint(form.changed_data)
+        if has_new_rights and form.instance.is_staff:
+            warn_of_address(request, form.instance)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:  # noqa: ARG002
         """Show the quotas of an existing account that has any."""

@@ -99,7 +99,10 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         labels = {"note": _("For"), "email": _("E-mail address")}
         help_texts = {
             "note": _("Only for you, to tell your invitations apart."),
-            "email": _("The link is sent there. Leave it empty to pass the link on yourself."),
+            "email": _(
+                "A link is sent there, with which the account can have this address. Leave it empty "
+                "to pass a link on yourself."
+            ),
         }
 
 
@@ -219,17 +222,39 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
 
 
 class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
-    """Creates the account of a person who was invited."""
+    """Creates the account of a person who was invited.
+
+    It gets the invitation's address only if that person says so, with the link that was mailed there: somebody
+    else has typed the address, may have passed that link on, and could have a new password mailed to them.
+    """
+
+    has_address = forms.BooleanField(required=False)
 
     class Meta:
         model = User
         fields = ["username"]
         help_texts = {"username": _("Letters, digits and @/./+/-/_ only.")}
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, invitation: Invitation, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["username"].widget.attrs |= {"autofocus": True, "autocomplete": "username"}
         self.fields["password2"].help_text = ""
+        self._address = invitation.email if invitation.came_by_mail else ""
+        if self._address:
+            self.fields["has_address"].label = _("%(email)s is my own address") % {
+                "email": self._address
+            }
+            self.fields["has_address"].help_text = _(
+                "Links for a new password can then be mailed there: whoever reads that mail can get "
+                "into your account."
+            )
+        else:
+            del self.fields["has_address"]
+
+    @property
+    def address(self) -> str:
+        """The account's mail address, once the form is valid; empty if it gets none."""
+        return self._address if self.cleaned_data.get("has_address") else ""
 
     def clean_username(self) -> str:
         """Refuse a name that differs from another one only in case."""

@@ -10,8 +10,11 @@ from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
 from django.core.mail import send_mail
 from django.db import connection
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
@@ -29,6 +32,16 @@ _places = BoundedSemaphore(MOST_WAITING)
 def has_mail() -> bool:
     """Return whether mails can be sent."""
     return bool(settings.EMAIL_URL)
+
+
+def warn_of_address(request: HttpRequest, person: User) -> None:
+    """Ask whoever has given `person` rights to check the address that gets links for a new password.
+
+    Somebody with fewer rights may have set it.
+    """
+    if has_mail() and person.email:
+        text = _("Links for a new password are mailed to %(email)s: check that this is theirs.")
+        messages.warning(request, text % {"email": person.email})
 
 
 def send_soon(send: Callable[[], object]) -> bool:
@@ -66,7 +79,7 @@ def send_reset_mail(form: ResetRequestForm) -> bool:
 
 def send_invitation_mail(invitation: Invitation) -> bool:
     """Mail an invitation's link to its address. Return False if too many mails are waiting."""
-    link = settings.PANEL_URL + invitation.get_absolute_url()
+    link = settings.PANEL_URL + invitation.mailed_url
     text = render_to_string("accounts/invitation_mail.txt", {"link": link})
     return send_soon(
         lambda: send_mail(_("Your invitation to Saferoom"), text, None, [invitation.email])

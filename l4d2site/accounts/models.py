@@ -30,6 +30,8 @@ class EventKind(models.TextChoices):
     SIGN_OUT = "sign_out", gettext_lazy("Signed out")
     SESSION_REVOKED = "session_revoked", gettext_lazy("Session ended")
     PASSWORD_CHANGED = "password_changed", gettext_lazy("Password changed")
+    EMAIL_CHANGED = "email_changed", gettext_lazy("Mail address changed")
+    USERNAME_CHANGED = "username_changed", gettext_lazy("Username changed")
     RESET_LINK_MADE = "reset_link_made", gettext_lazy("Reset link made")
     SECOND_FACTOR_ADDED = "second_factor_added", gettext_lazy("Second factor added")
     SECOND_FACTOR_REMOVED = "second_factor_removed", gettext_lazy("Second factor removed")
@@ -92,6 +94,8 @@ PEOPLE_KINDS = tuple(
 
 DONE_TO_PEOPLE_KINDS = (
     EventKind.PASSWORD_CHANGED,
+    EventKind.EMAIL_CHANGED,
+    EventKind.USERNAME_CHANGED,
     EventKind.RESET_LINK_MADE,
     EventKind.SECOND_FACTOR_REMOVED,
     EventKind.ACCOUNT_MADE,
@@ -204,6 +208,19 @@ class PersonSession(models.Model):
         return describe_browser(self.user_agent)
 
 
+class PendingSignIn(models.Model):
+    """A sign-in that waits for its second factor. It ends with the account's sessions, by deleting this row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="pending_sign_ins"
+    )
+    begun_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Sign-in of {self.user}"
+
+
 def invitation_end() -> datetime:
     """Return when an invitation created now expires."""
     return timezone.now() + timedelta(days=INVITATION_DAYS)
@@ -223,7 +240,8 @@ class Invitation(models.Model):
     An invitation with a `server` also gives a role on it, to an existing account as well as to a new one. Each
     is valid only while its maker may make it.
 
-    The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link.
+    The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link. The one
+    that is mailed is signed apart: no page shows it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -251,6 +269,9 @@ class Invitation(models.Model):
 
     objects = InvitationQuerySet.as_manager()
 
+    came_by_mail = False
+    """Whether it was opened with the link that was mailed to `email`, as `of_token` found."""
+
     class Meta:
         ordering = ["-made_at"]
         constraints = [
@@ -273,15 +294,24 @@ class Invitation(models.Model):
         """The signed id that the link contains."""
         return _signer.sign(self.pk.hex)
 
+    @property
+    def mailed_url(self) -> str:
+        """The address that only the mail contains."""
+        return reverse("invitation", args=[_mail_signer.sign(self.pk.hex)])
+
     @classmethod
     def of_token(cls, token: str) -> "Invitation | None":
         """Return the open invitation for a link's token."""
-        try:
-            key = uuid.UUID(hex=_signer.unsign(token))
-        except (BadSignature, ValueError):
-            return None
-        found = cls.objects.open().select_related("server", "made_by").filter(pk=key).first()
-        return found if found and found.is_backed else None
+        for signer in (_signer, _mail_signer):
+            try:
+                key = uuid.UUID(hex=signer.unsign(token))
+            except (BadSignature, ValueError):
+                continue
+            found = cls.objects.open().select_related("server", "made_by").filter(pk=key).first()
+            if found and found.is_backed:
+                found.came_by_mail = signer is _mail_signer
+                return found
+        return None
 
     @property
     def is_backed(self) -> bool:
@@ -326,3 +356,4 @@ class OwnQuotas(models.Model):
 
 
 _signer = Signer(salt="saferoom.invitation")
+_mail_signer = Signer(salt="saferoom.invitation.mail")

@@ -56,6 +56,11 @@ class PasswordChange(SuccessMessageMixin, PasswordChangeView):  # type: ignore[t
     success_url = reverse_lazy("servers:list")
     success_message = gettext_lazy("Your password was changed. You are signed out everywhere else.")
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the page's context: also where links for a new password are mailed to."""
+        context = super().get_context_data(**kwargs)
+        return {**context, "mailed_to": cast("User", self.request.user).email if has_mail() else ""}
+
     def form_valid(self, form: Any) -> HttpResponse:
         """Change it. The session then has a new key, so its row is stored again."""
         response = super().form_valid(form)

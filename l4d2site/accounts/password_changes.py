@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import EventKind, FirstPassword, PersonSession
+from l4d2site.accounts.models import EventKind, FirstPassword, PendingSignIn, PersonSession
 
 MUST_CHANGE = "saferoom_must_change_password"
 """Set in the session of a person who signed in with a first password."""
@@ -43,15 +43,33 @@ class PasswordPolicy(MinimumLengthValidator):
         ) % {"least": self.min_length, "most": f"{LONGEST_PASSWORD:,}"}
 
     def password_changed(self, password: str, user: User) -> None:  # noqa: ARG002 - as Django calls it
-        """End the sessions that began with the old password, and record the change."""
-        request = current_request()
-        FirstPassword.objects.filter(user=user).delete()
-        own_key = None
-        if request is not None and request.user.pk == user.pk:
-            request.session.pop(MUST_CHANGE, None)
-            own_key = request.session.session_key
-        end_sessions(user, except_key=own_key)
-        record_event(EventKind.PASSWORD_CHANGED, request, user=user, detail=said_by(request, user))
+        """Do what follows it."""
+        follow_password_change(user)
+
+
+def follow_password_change(user: User) -> None:
+    """End the sessions that began with the old password, and record the change."""
+    request = current_request()
+    FirstPassword.objects.filter(user=user).delete()
+    own_key = None
+    if request is not None and request.user.pk == user.pk:
+        request.session.pop(MUST_CHANGE, None)
+        own_key = request.session.session_key
+    end_sessions(user, except_key=own_key)
+    detail = ["" if user.has_usable_password() else "disabled", said_by(request, user)]
+    record_event(
+        EventKind.PASSWORD_CHANGED, request, user=user, detail=", ".join(filter(None, detail))
+    )
+
+
+def is_silent_change(user: User, update_fields: frozenset[str] | None) -> bool:
+    """Return whether Django tells validators nothing of the password that a save has just changed.
+
+    It tells them of what `set_password` was given, so not that a password was disabled. It saves a mere rehash
+    by itself.
+    """
+    is_rehash = update_fields == frozenset(["password"]) and user.has_usable_password()
+    return user._password is None and not is_rehash  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def require_signable(password: str) -> None:
@@ -70,10 +88,22 @@ def current_request() -> HttpRequest | None:
     return request if request is not None and hasattr(request, "user") else None
 
 
+WITH_LINK = "with a link"
+WITH_MAILED_LINK = "with a link that was mailed"
+
+
+def note_mailed_link(request: HttpRequest) -> None:
+    """Have what `request` does recorded as done with a link that was mailed."""
+    request.has_mailed_link = True  # type: ignore[attr-defined]
+
+
 def said_by(request: HttpRequest | None, user: User) -> str:
-    """Return who did it, unless it was `user` on a page of the panel."""
+    """Return who did it, unless it was `user` on a page of the panel; and if a link was mailed for it."""
     is_own = request is not None and request.user.is_authenticated and request.user.pk == user.pk
-    return "" if is_own else name_actor(request)
+    by = "" if is_own else name_actor(request)
+    if getattr(request, "has_mailed_link", False) and by != WITH_MAILED_LINK:
+        return ", ".join(filter(None, [WITH_MAILED_LINK, by]))
+    return by
 
 
 def name_actor(request: HttpRequest | None) -> str:
@@ -81,12 +111,16 @@ def name_actor(request: HttpRequest | None) -> str:
     if request is None:
         return "by a command"
     if not request.user.is_authenticated:
-        return "with a link"
+        return WITH_MAILED_LINK if hasattr(request, "has_mailed_link") else WITH_LINK
     return f"by {request.user.get_username()}"
 
 
 def end_sessions(user: User, *, except_key: str | None = None) -> int:
-    """End the sessions of `user`, except one; return how many. Their streams end within seconds."""
+    """End the sessions of `user`, except one; return how many. Their streams end within seconds.
+
+    Sign-ins that wait for a second factor end with them.
+    """
+    PendingSignIn.objects.filter(user=user).delete()
     keys = PersonSession.objects.filter(user=user).exclude(session_id=except_key or "")
     _, counts = Session.objects.filter(
         pk__in=list(keys.values_list("session_id", flat=True))

@@ -9,7 +9,7 @@ from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.contrib.auth.views import PasswordResetConfirmView
+from django.contrib.auth.views import INTERNAL_RESET_SESSION_TOKEN, PasswordResetConfirmView
 from django.contrib.messages.views import SuccessMessageMixin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -38,7 +38,8 @@ from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_ma
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
 from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
-from l4d2site.accounts.reset_links import ResetTokens
+from l4d2site.accounts.password_changes import note_mailed_link
+from l4d2site.accounts.reset_links import ResetTokens, was_mailed
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
@@ -184,7 +185,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         if found.server is None:
             return render(request, "accounts/invitation_other.html")
         return join(cast("SignedInRequest", request), found)
-    form = AcceptanceForm(request.POST or None)
+    form = AcceptanceForm(request.POST or None, invitation=found)
     if form.is_valid():
         try:
             user = accept(found, form)
@@ -251,7 +252,7 @@ def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
     """
     user = User.objects.create_user(
         form.cleaned_data["username"],
-        email=invitation.email,
+        email=form.address,
         password=form.cleaned_data["password1"],
     )
     if invitation.accept(user):
@@ -300,6 +301,12 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
     success_message = gettext_lazy("Your password was changed. Sign in with it.")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Set it. The record says if the link came by mail: then nobody else is named in it."""
+        if was_mailed(self.request.session.get(INTERNAL_RESET_SESSION_TOKEN, "")):
+            note_mailed_link(self.request)
+        return super().form_valid(form)
 
 
 @require_page

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from jobs.models import Job
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import PanelRoleForm, QuotasForm
-from l4d2site.accounts.mail import has_mail
+from l4d2site.accounts.mail import warn_of_address
 from l4d2site.accounts.models import EventKind, OwnQuotas
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role, may_reset, panel_role_of
 from l4d2site.accounts.people_pages import may_see_people
@@ -145,10 +145,8 @@ def person_role(request: SignedInRequest, pk: int) -> HttpResponse:
     else:
         give_panel_role(person, form.chosen)
         messages.success(request, _("%(person)s is now: %(role)s.") % names)
-        if has_mail() and person.email and form.chosen != PanelRole.OWNER:
-            # Somebody with fewer rights may have set it.
-            text = _("Links for a new password are mailed to %(email)s: check that this is theirs.")
-            messages.warning(request, text % {"email": person.email})
+        if form.chosen != PanelRole.OWNER:
+            warn_of_address(request, person)
     return redirect("person", pk)
 
 

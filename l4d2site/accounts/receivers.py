@@ -17,6 +17,8 @@ from l4d2site.accounts.password_changes import (
     MUST_CHANGE,
     current_request,
     end_sessions,
+    follow_password_change,
+    is_silent_change,
     name_actor,
     said_by,
 )
@@ -24,6 +26,12 @@ from l4d2site.accounts.sessions import begin_session
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
 """A user's permission columns, in words."""
+
+NAMES = {"username": EventKind.USERNAME_CHANGED, "email": EventKind.EMAIL_CHANGED}
+"""The columns by which somebody signs in, or gets a link to do so, with the events of their changes."""
+
+COMPARED = (*ROLES, *NAMES, "password")
+"""The columns whose changes are recorded."""
 
 # --- Sessions ---------------------------------------------------------------------------------
 
@@ -104,24 +112,26 @@ def end_sessions_of_inactive(instance: User, **_kwargs: Any) -> None:
         end_sessions(instance)
 
 
-# --- Roles ------------------------------------------------------------------------------------
+# --- Accounts ---------------------------------------------------------------------------------
 
 
 @receiver(pre_save, sender=User)
-def compare_roles(
+def compare_account(
     instance: User, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
 ) -> None:
-    """Store on `instance` the roles that its row has, for `note_saved_account`."""
-    is_about_roles = update_fields is None or not ROLES.keys().isdisjoint(update_fields)
-    if instance.pk and is_about_roles and not raw:
-        stored = User.objects.filter(pk=instance.pk).values(*ROLES).first()
-        instance._stored_roles = stored  # type: ignore[attr-defined]  # noqa: SLF001
+    """Store on `instance` what its row has, for `note_saved_account`."""
+    is_compared = update_fields is None or not update_fields.isdisjoint(COMPARED)
+    if instance.pk and is_compared and not raw:
+        stored = User.objects.filter(pk=instance.pk).values(*COMPARED).first()
+        instance._stored_account = stored  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @receiver(post_save, sender=User)
-def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any) -> None:
-    """Record a new account, or the changes of its roles."""
-    before: dict[str, bool] | None = instance.__dict__.pop("_stored_roles", None)
+def note_saved_account(
+    instance: User, created: bool, raw: bool, update_fields: frozenset[str] | None, **_kwargs: Any
+) -> None:
+    """Record a new account, or what was changed of one."""
+    before: dict[str, Any] | None = instance.__dict__.pop("_stored_account", None)
     if raw:
         return
     request = current_request()
@@ -132,17 +142,35 @@ def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any)
         ]
         record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=", ".join([*roles, by]))
     elif before:
-        changes = [
-            f"{'' if getattr(instance, name) else 'not '}{word}"
-            for name, word in ROLES.items()
+        changed = {
+            name
+            for name in (COMPARED if update_fields is None else update_fields & before.keys())
             if before[name] != getattr(instance, name)
-        ]
+        }
         if not before["is_active"]:
             end_sessions(instance)  # Deactivated without a signal, as by a query.
-        if changes:
+        if roles := [
+            f"{'' if getattr(instance, name) else 'not '}{word}"
+            for name, word in ROLES.items()
+            if name in changed
+        ]:
             record_event(
-                EventKind.ROLE_CHANGED, request, user=instance, detail=", ".join([*changes, by])
+                EventKind.ROLE_CHANGED, request, user=instance, detail=", ".join([*roles, by])
             )
+        for name, kind in NAMES.items():
+            if name in changed:
+                detail = describe_change(before[name], getattr(instance, name), by)
+                # Under the old name: who looks for the new one finds it by the account.
+                record_event(kind, request, user=instance, name=before["username"], detail=detail)
+        if "password" in changed and is_silent_change(instance, update_fields):
+            follow_password_change(instance)
+
+
+def describe_change(before: str, after: str, by: str) -> str:
+    """Return from what to what something was changed. Long values must not push out who did it."""
+    room = (DETAIL_CHARS - len(by) - len("from  to , ")) // 2
+    old, new = (make_printable(value or "none", room) for value in (before, after))
+    return f"from {old} to {new}, {by}"
 
 
 @receiver(post_delete, sender=User)

@@ -41,6 +41,11 @@ class ResetTokens(PasswordResetTokenGenerator):
         return maker == BY_MAIL or may_reset_still(User.objects.filter(pk=maker).first(), user)
 
 
+def was_mailed(token: str) -> bool:
+    """Return whether a valid token is from a link that was mailed."""
+    return token.partition(".")[0] == BY_MAIL
+
+
 def may_reset_still(maker: User | None, user: User) -> bool:
     """Return whether `maker`, whose account may be gone, may make a link for `user` now."""
     return maker is not None and may_reset(maker, user)
@@ -72,5 +77,7 @@ def _is_backed_by_record(user: User, token: str) -> bool:
             at__range=(made_at, made_at + timedelta(seconds=2)),
         ).values_list("actor_name", flat=True)
     )
-    makers = User.objects.in_bulk(names, field_name="username")
+    # Only accounts from then: somebody may have got the name since.
+    present = User.objects.filter(date_joined__lt=made_at + timedelta(seconds=1))
+    makers = present.in_bulk(names, field_name="username")
     return bool(names) and all(may_reset_still(makers.get(name), user) for name in names)

@@ -19,10 +19,11 @@ from l4d2site.accounts import (
     second_factor_pages,
 )
 from l4d2site.accounts.second_factors import needing_keys, telling_unreadable
+from l4d2site.accounts.second_step import SecondStepPage
 
 second_factor_urls = [
     path("", second_factor_pages.Overview.as_view(), name="mfa_index"),
-    path("authenticate/", second_factor.authenticate, name="mfa_authenticate"),
+    path("authenticate/", SecondStepPage.as_view(), name="mfa_authenticate"),
     path("reauthenticate/", second_factor.reauthenticate, name="mfa_reauthenticate"),
     path("app/add/", needing_keys(totp.activate_totp), name="mfa_activate_totp"),
     path("app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from hostops import __version__
 from jobs.models import Worker
+from jobs.pages import describe_missing_indexes
 from jobs.queue import CLAIM_SECONDS, find_overdue_job
 from l4d2site.backups.keeping import LastBackup, read_last
 from l4d2site.health.database_state import LEAST_FREE_BYTES, DatabaseState, find_database_state
@@ -139,6 +140,7 @@ def _read_facts() -> Facts:
     if database.can_be_read:
         try:
             hosts = tuple(_read_hosts())
+            faults += describe_missing_indexes()
         except (
             DatabaseError
         ):  # It went away, or became read-only: in a read-only folder SQLite cannot even be read.

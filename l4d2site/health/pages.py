@@ -1,6 +1,7 @@
 """Answers about the panel's health: for monitoring programs, and for people who may see its hosts."""
 
 import logging
+import re
 from http import HTTPStatus
 
 from django.conf import settings
@@ -26,8 +27,12 @@ PATIENCE_SECONDS = 1.5
 """Half a second less than monitors are promised, because the answer needs time to arrive."""
 
 
+# "Last heard from 12 s ago" is the same fault a second later.
+_NUMBER = re.compile(r"(?<![\w-])\d[\d.,]*(?![\w-])")
+
+
 class Health:
-    """The facts, at most a second old. Each change of the faults is logged once."""
+    """The facts, at most a second old. A change of the faults is logged once, but not one of their numbers."""
 
     def __init__(self) -> None:
         self.looks = Looks(read_facts, kept_seconds=KEPT_SECONDS, patience_seconds=PATIENCE_SECONDS)
@@ -36,8 +41,9 @@ class Health:
     def current(self) -> Facts:
         """Return the facts within `PATIENCE_SECONDS`."""
         facts = self.looks.latest() or hanging()
-        if facts.faults != self._told:
-            self._told = facts.faults
+        told = tuple(_NUMBER.sub("", fault) for fault in facts.faults)
+        if told != self._told:
+            self._told = told
             logger.warning("health: %s", " ".join(facts.faults) or "all is well again")
         return facts
 

@@ -142,11 +142,17 @@ def find_gaps(server: Server, runs: Iterable[Run]) -> Mapping[int, list[str]]:
 def _find_gaps_of(run: Run, server: Server, known: set[str], ports: set[int]) -> Iterable[str]:
     if not run.is_known or not run.sealed:
         yield _("What it was started with was not kept.")
-    gone = [OverlayReference.parse(one).label for one in run.overlay_references if one not in known]
-    if gone:
+    gone = [OverlayReference.parse(one) for one in run.overlay_references if one not in known]
+    if folders := [one.name for one in gone if one.number is None]:
+        # Whether the panel has an overlay of that name is not said: it may be somebody's private one.
+        yield _(
+            "%(server)s ran with folders of its host that no overlay is marked for now: %(folders)s. Start it "
+            "as it is saved."
+        ) % {"server": server.name, "folders": "; ".join(folders)}
+    if versions := [one.label for one in gone if one.number is not None]:
         yield _(
             "%(server)s ran with overlays that are no longer in the panel: %(gone)s. Start it as it is saved."
-        ) % {"server": server.name, "gone": "; ".join(gone)}
+        ) % {"server": server.name, "gone": "; ".join(versions)}
     if run.port in ports:
         # Not which one: people who may see this server may not be allowed to see that one.
         yield _(

@@ -125,6 +125,22 @@ def test_no_value_breaks_a_form_or_an_action(as_dana: Client, rows: None) -> Non
                 assert as_dana.post(add, given).status_code == 200, (model, value)
 
 
+def test_no_value_breaks_a_choice_of_several_rows(as_dana: Client, alice: User, rows: None) -> None:
+    places = [
+        (address_of(User, "change", alice.pk), "groups"),
+        (address_of(User, "change", alice.pk), "user_permissions"),
+        (address_of(Group, "add"), "permissions"),
+        (address_of(Group, "change", Group.objects.get(name="Night shift").pk), "permissions"),
+    ]
+    for place, name in places:
+        for value in (*ODD_VALUES, str(2**63), "\0"):
+            answer = as_dana.post(place, {name: ["1", value]})
+            assert answer.status_code == 200, (place, name, value)
+            (fault,) = answer.context["adminform"].form.errors[name]
+            assert fault.startswith(("Select a valid choice.", "Null characters")), fault
+            assert len(fault) < 300
+
+
 def test_a_filter_of_many_digits_gives_a_list(as_dana: Client, server: Server) -> None:
     url = address_of(Server, "changelist")
     page = as_dana.get(url, {"host": MANY_DIGITS}, follow=True)

@@ -26,6 +26,7 @@ from psycopg import errors
 
 from hostops import __version__
 from jobs.models import Job, JobState, Worker
+from jobs.queue import register_worker
 from l4d2site.health import pages
 from l4d2site.health.looks import Looks
 from servers.models import Host, Server
@@ -338,6 +339,24 @@ def test_a_database_older_than_the_code_says_what_to_run(worker: Worker) -> None
     assert "run manage.py migrate" in told["reason"]
 
 
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite is told the names of indexes")
+def test_a_missing_index_that_lists_of_jobs_name_is_a_fault_that_says_what_makes_it_again(
+    worker: Worker, as_alice: Client, server: Server
+) -> None:
+    names = ("jobs_of_server", "unfinished_jobs_of_server", "unsuccessful_jobs_of_server")
+    assert facts()["faults"] == []
+    for name in names:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP INDEX {name}")
+        (fault,) = facts(503)["faults"]
+        assert fault.startswith(f"The database lacks the index {name}, so lists of jobs fail.")
+        with connection.cursor() as cursor:
+            cursor.execute(fault.partition("enter: ")[2])
+        assert facts()["faults"] == []
+        for state in ("", "?state=failed", "?state=queued"):
+            assert as_alice.get(f"/jobs/{state}").status_code == 200
+
+
 @pytest.mark.skipif(
     settings.IS_SQLITE,
     reason="a standby is PostgreSQL's; SQLite's read-only file is tested by itself",
@@ -435,6 +454,22 @@ def test_not_being_well_is_told_once_and_is_no_error_in_the_process_log(
     assert caplog.text.count("health: No worker has sent a heartbeat") == 1
     client.get("/no/such/page/")
     assert "/no/such/page/" in caplog.text
+
+
+def test_a_fault_whose_numbers_change_is_told_once(
+    client: Client, worker: Worker, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Host.objects.create(name="host-2")
+    register_worker(other, concurrency=1, is_claiming=True)
+    for minutes in (20, 30):
+        silent = timezone.now() - timedelta(minutes=minutes)
+        Worker.objects.filter(pk=worker.pk).update(heartbeat_at=silent)
+        assert ask(client).status_code == 503
+    assert caplog.text.count("health: Host local: its worker was last heard from") == 1
+    Server.objects.filter(pk=server.pk).update(host=other)
+    Worker.objects.update(heartbeat_at=silent)
+    assert ask(client).status_code == 503
+    assert "Host host-2: its worker was last heard from" in caplog.text
 
 
 def test_who_asks_often_is_given_what_was_found_a_moment_ago(

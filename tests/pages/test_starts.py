@@ -217,7 +217,11 @@ def test_what_is_no_longer_there_is_said_in_the_place_of_the_button(
     gaps = find_gaps(server, [first, second])
     [gap] = gaps[first.pk]
     assert gap.startswith(f"alpha ran on port {first.port}, which another server has now.")
-    assert "overlays that are no longer in the panel: more." in gaps[second.pk][0]
+    folders = "alpha ran with folders of its host that no overlay is marked for now: more. Start it"
+    assert gaps[second.pk][0].startswith(folders)
+    Run.objects.filter(pk=second.pk).update(overlays=[[f"more@3-{'0' * 64}", "three"]])
+    gone = "alpha ran with overlays that are no longer in the panel: more, version 3. Start it"
+    assert find_gaps(server, [Run.objects.get(pk=second.pk)])[second.pk][0].startswith(gone)
     page = as_alice.get("/servers/alpha/starts/").content.decode()
     assert (page.count("Cannot be repeated"), ">Start as it was then<" in page) == (2, False)
     Run.objects.update(sealed="")

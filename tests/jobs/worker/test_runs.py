@@ -202,7 +202,7 @@ class TestAsItWas:
         verbs = list(fake_host.verbs)
         job = run("start", server, run=first)
         assert job.state == JobState.FAILED
-        assert "overlays that are no longer in the panel: pack" in job.error
+        assert "folders of its host that no overlay is marked for now: pack" in job.error
         assert fake_host.verbs == verbs
 
     def test_a_password_that_only_the_run_had_shows_nowhere(

@@ -9,8 +9,8 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from l4d2site.accounts import receivers
-from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
-from servers.models import Blueprint, Host, Overlay, Server
+from l4d2site.accounts.models import AccountEvent, EventKind, Invitation, OwnQuotas
+from servers.models import Blueprint, ConsoleCommand, Host, Overlay, Server, Upload
 from tests.pages.conftest import sign_in
 from tests.pages.kinds import host_admins
 
@@ -304,3 +304,23 @@ def test_the_way_to_a_row_s_page_tells_no_private_overlay(alice: User) -> None:
     place = [ContentType.objects.get_for_model(Overlay).pk, hidden.pk]
     client = sign_in(make_staff())
     assert client.get(reverse("admin:view_on_site", args=place)).status_code == 404
+
+
+def test_the_way_to_a_row_s_page_leads_to_no_secret_and_names_nothing(
+    alice: User, dana: User, server: Server
+) -> None:
+    """An invitation's address lets people in; those of uploads and commands have names in them."""
+    overlay = Overlay.objects.create(name="hidden", owner=alice)
+    rows = [
+        Invitation.objects.create(made_by=dana, note="Eve"),
+        Upload.objects.create(overlay=overlay, by=alice),
+        ConsoleCommand.objects.create(server=server, text="status", requested_by=alice),
+        server.host,
+    ]
+    as_dana, as_helper = sign_in(dana), sign_in(make_staff())
+    for row in rows:
+        place = [ContentType.objects.get_for_model(type(row)).pk, getattr(row.pk, "int", row.pk)]
+        where = reverse("admin:view_on_site", args=place)
+        has_page = row is server.host
+        assert as_dana.get(where).status_code == (302 if has_page else 404)
+        assert as_helper.get(where).status_code == 404

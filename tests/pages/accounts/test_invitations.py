@@ -185,6 +185,36 @@ def test_without_mail_no_address_is_asked_for(as_dana: Client) -> None:
     assert mail.outbox == []
 
 
+OWN_ADDRESS = "eve@example.org is my own address"
+
+
+def test_an_account_has_the_address_only_if_the_person_says_in_the_mail_s_link_that_it_is_theirs(
+    client: Client, as_dana: Client, invitation: Invitation
+) -> None:
+    Invitation.objects.update(email="eve@example.org")
+    invitation.refresh_from_db()
+    assert OWN_ADDRESS in client.get(invitation.mailed_url).content.decode()
+    assert invitation.mailed_url not in as_dana.get(PEOPLE).content.decode()
+    client.post(invitation.mailed_url, {**EVE, "has_address": "on"})
+    assert User.objects.get(username="eve").email == "eve@example.org"
+    with override_settings(EMAIL_URL="smtp://mail"):
+        page = client.get(reverse("password_change")).content.decode()
+    assert "Links for a new password are mailed to eve@example.org." in page
+
+
+@pytest.mark.parametrize("is_mailed", [True, False], ids=["passed on", "copied"])
+def test_whoever_invites_somebody_gets_no_mail_for_their_account(
+    client: Client, invitation: Invitation, is_mailed: bool
+) -> None:
+    Invitation.objects.update(email="mallory@example.org")
+    invitation.refresh_from_db()
+    values: dict[str, str] = EVE if is_mailed else {**EVE, "has_address": "on"}
+    link = invitation.mailed_url if is_mailed else invitation.get_absolute_url()
+    assert ("mallory" in client.get(link).content.decode()) == is_mailed
+    assert client.post(link, values).status_code == 302
+    assert User.objects.get(username="eve").email == ""
+
+
 @pytest.mark.django_db(transaction=True)
 def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
     with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
@@ -192,7 +222,7 @@ def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
         wait_until(lambda: mail.outbox, 10, "no mail was sent")
     (sent,) = mail.outbox
     assert sent.to == ["eve@example.org"]
-    link = Invitation.objects.get().get_absolute_url()
+    link = Invitation.objects.get().mailed_url
     assert f"https://panel.example.org{link}\n" in str(sent.body)
     assert sent.from_email == settings.DEFAULT_FROM_EMAIL
     connections.close_all()

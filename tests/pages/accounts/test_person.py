@@ -105,6 +105,37 @@ def test_who_promotes_is_asked_to_check_where_links_are_mailed(
     assert (asked in answer.content.decode()) == is_asked
 
 
+@pytest.mark.parametrize(
+    ("values", "is_asked"),
+    [
+        ({"is_staff": "on", "is_superuser": "on"}, True),
+        ({"is_staff": "on", "first_name": "Bob"}, False),
+        ({}, False),
+    ],
+    ids=["promoted", "as before", "demoted"],
+)
+def test_who_promotes_on_the_admin_pages_is_asked_too(
+    as_dana: Client, bob: User, values: dict[str, str], is_asked: bool
+) -> None:
+    User.objects.filter(pk=bob.pk).update(email="bob@example.org", is_staff=True)
+    sent = {
+        "username": "bob",
+        "email": "bob@example.org",
+        "is_active": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+        "own_quotas-TOTAL_FORMS": "0",
+        "own_quotas-INITIAL_FORMS": "0",
+        **values,
+    }
+    with override_settings(EMAIL_URL="smtp://mail"):
+        place = reverse("admin:auth_user_change", args=[bob.pk])
+        answer = as_dana.post(place, sent, follow=True)
+    assert fresh(bob).is_superuser == ("is_superuser" in values)
+    asked = "Links for a new password are mailed to bob@example.org: check that this is theirs."
+    assert (asked in answer.content.decode()) == is_asked
+
+
 def test_nobody_changes_their_own_role(as_dana: Client, dana: User) -> None:
     answer = as_dana.post(page_of(dana, "person_role"), {"role": "owner"})
     assert answer.status_code == 403

@@ -10,15 +10,17 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import events
 from l4d2site.accounts.events import log_line, make_printable, record_event, trim_events
-from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.models import AccountEvent, EventKind, FirstPassword, PersonSession
 
 LOGIN = reverse("account_login")
 
@@ -151,6 +153,66 @@ def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: Us
     assert ("alice", "not active, not staff, by dana") in told(EventKind.ROLE_CHANGED)
     as_dana.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
     assert told(EventKind.ACCOUNT_REMOVED) == [("alice", "by dana")]
+
+
+def test_what_leads_into_an_account_is_recorded_from_whichever_page_or_save(
+    as_dana: Client, alice: User
+) -> None:
+    change = reverse("admin:auth_user_change", args=[alice.pk])
+    values = {
+        "username": "alice",
+        "is_active": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+        "own_quotas-TOTAL_FORMS": "0",
+        "own_quotas-INITIAL_FORMS": "0",
+    }
+    as_dana.post(change, {**values, "email": "mallory@example.org"})
+    as_dana.post(change, {**values, "email": "mallory@example.org", "username": "alicia"})
+    as_dana.post(change, {**values, "username": "alicia"})
+    assert told(EventKind.EMAIL_CHANGED) == [
+        ("alice", "from none to mallory@example.org, by dana"),
+        ("alicia", "from mallory@example.org to none, by dana"),
+    ]
+    assert told(EventKind.USERNAME_CHANGED) == [("alice", "from alice to alicia, by dana")]
+    for name in ("alice", "alicia"):
+        page = as_dana.get(reverse("audit"), {"who": name}).content.decode()
+        assert "from alice to alicia" in page
+    alice.refresh_from_db()
+    alice.email, alice.username = f"{'a' * 150}@example.org", "not stored"
+    alice.save(update_fields=["email"])
+    name, detail = told(EventKind.EMAIL_CHANGED)[-1]
+    assert (name, detail[:20], detail[-14:]) == ("alicia", "from none to aaaaaaa", ", by a command")
+    assert len(told(EventKind.USERNAME_CHANGED)) == 1
+
+
+def test_a_password_that_is_disabled_is_a_change(as_dana: Client, alice: User) -> None:
+    FirstPassword.objects.create(user=alice)
+    phone = Client()
+    phone.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    assert PersonSession.objects.filter(user=alice).exists()
+    place = reverse("admin:auth_user_password_change", args=[alice.pk])
+    disabling = {"usable_password": "false", "unset-password": "1"}
+    assert as_dana.post(place, disabling).status_code == 302
+    assert told(EventKind.PASSWORD_CHANGED) == [("alice", "disabled, by dana")]
+    assert not FirstPassword.objects.exists()
+    assert not PersonSession.objects.filter(user=alice).exists()
+
+
+def test_a_password_that_was_hashed_elsewhere_is_a_change(alice: User) -> None:
+    alice.password = make_password("another-password")
+    alice.save()
+    assert told(EventKind.PASSWORD_CHANGED) == [("alice", "by a command")]
+
+
+def test_a_rehash_is_no_change(client: Client, alice: User, settings: Settings) -> None:
+    former = "django.contrib.auth.hashers.ScryptPasswordHasher"
+    settings.PASSWORD_HASHERS = [*settings.PASSWORD_HASHERS, former]
+    old = make_password("alice-password", hasher="scrypt")
+    User.objects.filter(pk=alice.pk).update(password=old)
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    assert User.objects.get(pk=alice.pk).password != old
+    assert told(EventKind.PASSWORD_CHANGED) == []
 
 
 def test_a_sign_in_changes_no_role(client: Client, alice: User) -> None:

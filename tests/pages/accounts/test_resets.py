@@ -1,6 +1,7 @@
 """New passwords by link: made by an admin, or sent by mail."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -8,6 +9,7 @@ from django.contrib.auth.tokens import default_token_generator
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from pytest_django.fixtures import Settings
@@ -16,6 +18,7 @@ from l4d2site.accounts import mail as mails
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import AccountEvent, EventKind
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
+from l4d2site.accounts.reset_links import ResetTokens
 from tests.pages.accounts.test_sessions import browser
 from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
@@ -158,6 +161,18 @@ def test_a_link_from_before_they_named_their_makers_works_if_the_record_does(
     assert ("Sign in with it." in use(reverse("reset", args=place))) == works
 
 
+@pytest.mark.parametrize(("days", "works"), [(1, True), (-1, False)], ids=["then", "later"])
+def test_such_a_link_is_not_backed_by_somebody_who_has_got_the_name_since(
+    dana: User, alice: User, days: int, works: bool
+) -> None:
+    token = default_token_generator.make_token(alice)
+    place = [urlsafe_base64_encode(force_bytes(alice.pk)), token]
+    record_event(EventKind.RESET_LINK_MADE, None, user=alice)
+    AccountEvent.objects.update(actor_name="dana")
+    User.objects.filter(pk=dana.pk).update(date_joined=timezone.now() - timedelta(days=days))
+    assert ("Sign in with it." in use(reverse("reset", args=place))) == works
+
+
 # --- By mail ----------------------------------------------------------------------------------
 
 
@@ -185,6 +200,21 @@ def test_a_link_is_mailed(client: Client, has_mail: None, alice: User) -> None:
     assert sent.to == ["alice@example.org"]
     link = str(sent.body).partition("https://panel.example.org")[2].partition("\n")[0]
     assert "Sign in with it." in use(link)
+    event = AccountEvent.objects.get(kind=EventKind.PASSWORD_CHANGED)
+    assert (event.name, event.detail) == ("alice", "with a link that was mailed")
+
+
+def test_the_record_says_who_was_signed_in_when_a_mailed_link_was_used(
+    alice: User, bob: User, has_mail: None
+) -> None:
+    for person, expected in ((alice, ""), (bob, ", by bob")):
+        client = Client()
+        client.force_login(person)
+        alice.refresh_from_db()
+        place = [urlsafe_base64_encode(force_bytes(alice.pk)), ResetTokens().make_token(alice)]
+        use(reverse("reset", args=place), client)
+        event = AccountEvent.objects.filter(kind=EventKind.PASSWORD_CHANGED).latest("pk")
+        assert (event.name, event.detail) == ("alice", f"with a link that was mailed{expected}")
 
 
 def test_an_address_that_nobody_has_is_answered_the_same(

@@ -1,5 +1,7 @@
 """Second factors: how they are stored, what staff need, and the ways back in."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
 from time import time
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from l4d2site.accounts.forms import (
@@ -25,7 +28,7 @@ from l4d2site.accounts.forms import (
     PasskeySecondFactorForm,
     PasskeySignInForm,
 )
-from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
 from tests.pages.accounts.totp import code_of
 
@@ -208,6 +211,27 @@ def test_resetmfa_removes_all_and_ends_the_sessions(alice: User) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "The password alone signs in now.\n"),
+        (
+            {"password": "!"},
+            "Its password is disabled: a link for a new one is needed to sign in.\n",
+        ),
+        ({"is_active": False}, "The account is deactivated: nobody can sign in.\n"),
+    ],
+)
+def test_resetmfa_says_how_the_person_can_sign_in_then(
+    alice: User, change: dict[str, Any], words: str
+) -> None:
+    Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={"name": "x"})
+    User.objects.filter(pk=alice.pk).update(**change)
+    said = StringIO()
+    call_command("resetmfa", "alice", stdout=said)
+    assert said.getvalue().endswith(f". {words}")
+
+
 def test_resetmfa_says_who_is_not_there(db: None) -> None:
     with pytest.raises(CommandError, match="There is no account called 'nobody'"):
         call_command("resetmfa", "nobody")
@@ -261,6 +285,108 @@ def test_others_are_not_asked(required: None, alice: User) -> None:
 
 def test_by_default_nobody_is_asked(dana: User) -> None:
     assert sign_in(dana).get(reverse("admin:index")).status_code == 200
+
+
+# --- While a sign-in waits --------------------------------------------------------------------
+
+
+def failures_of(user: User) -> list[str]:
+    rows = AccountEvent.objects.filter(kind=EventKind.SIGN_IN_FAILED, user=user)
+    return list(rows.values_list("detail", flat=True))
+
+
+def set_password(person: User) -> None:
+    person = User.objects.get(pk=person.pk)
+    person.set_password("another-password")
+    person.save()
+
+
+def disable_password(person: User) -> None:
+    person = User.objects.get(pk=person.pk)
+    person.set_unusable_password()
+    person.save()
+
+
+@pytest.mark.parametrize("change", [set_password, disable_password])
+def test_it_does_not_outlive_a_change_of_the_password(
+    alice: User, change: Callable[[User], None]
+) -> None:
+    _, secret = set_up(alice)
+    client = sign_in(alice)
+    change(alice)
+    page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}, follow=True)
+    assert "Your password was changed while you were signing in." in page.content.decode()
+    assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
+    assert client.get(LOGIN).status_code == 200
+    assert failures_of(alice) == ["the password was changed meanwhile"]
+
+
+def test_it_is_refused_while_the_account_is_deactivated(alice: User) -> None:
+    _, secret = set_up(alice)
+    client = sign_in(alice)
+    known = AccountEvent.objects.filter(kind=EventKind.SIGN_IN).count()
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}, follow=True)
+    assert page.redirect_chain == [(LOGIN, 302)]
+    assert "This account is deactivated." in page.content.decode()
+    assert failures_of(alice) == ["deactivated"]
+    assert AccountEvent.objects.filter(kind=EventKind.SIGN_IN).count() == known
+    assert PersonSession.objects.filter(user=alice).count() == 1  # Where it was set up.
+
+
+@pytest.mark.parametrize("way", ["switched off and on", "signed out"])
+def test_it_does_not_outlive_the_sessions(alice: User, dana: User, way: str) -> None:
+    elsewhere, secret = set_up(alice)
+    client = sign_in(alice)
+    if way == "signed out":
+        elsewhere.post(reverse("session_revoke_others"))
+    else:
+        as_dana = sign_in(dana)
+        for value in ("false", "true"):
+            as_dana.post(reverse("person_switch", args=[alice.pk]), {"active": value})
+    page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}, follow=True)
+    assert "This sign-in was ended from elsewhere." in page.content.decode()
+    assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
+    assert failures_of(alice) == ["ended meanwhile"]
+
+
+def test_rows_of_those_that_were_given_up_go(alice: User) -> None:
+    set_up(alice)
+    sign_in(alice)
+    PendingSignIn.objects.update(begun_at=timezone.now() - timedelta(minutes=16))
+    sign_in(alice)
+    assert PendingSignIn.objects.count() == 1
+
+
+def remove_factors(person: User) -> None:
+    call_command("resetmfa", person.get_username(), stdout=StringIO())
+
+
+@pytest.mark.parametrize("change", [remove_factors, lambda person: person.delete()])
+def test_it_ends_if_there_is_nothing_left_to_wait_for(
+    alice: User, change: Callable[[User], None]
+) -> None:
+    set_up(alice)
+    client = sign_in(alice)
+    change(alice)
+    page = client.get(LOGIN, follow=True)
+    assert "There is no second factor to ask for. Sign in again." in page.content.decode()
+    assert 'name="password"' in page.content.decode()
+
+
+def test_a_passkey_of_a_deactivated_account_is_recorded_as_refused(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passkey = Authenticator.objects.create(
+        user=alice, type=Authenticator.Type.WEBAUTHN, data={"name": "phone", "credential": {}}
+    )
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    passkey = Authenticator.objects.get(pk=passkey.pk)
+    monkeypatch.setattr(PasskeySignInForm, "clean_credential", lambda _form: passkey)
+    monkeypatch.setattr(CredentialField, "to_python", lambda _field, _value: {"id": "a"})
+    page = Client().post(reverse("mfa_login_webauthn"), {"credential": "{}"}, follow=True)
+    assert "This account is deactivated." in page.content.decode()
+    assert failures_of(alice) == ["deactivated"]
 
 
 # --- What is sent -----------------------------------------------------------------------------

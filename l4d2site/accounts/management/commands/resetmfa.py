@@ -38,6 +38,14 @@ class Command(BaseCommand):
             return
         what = ", ".join(str(authenticator) for authenticator in found)
         self.stdout.write(
-            f"Removed from {username}: {what}. Ended sessions: {sessions}. "
-            "The password alone signs in now."
+            f"Removed from {username}: {what}. Ended sessions: {sessions}. {describe_way_in(user)}"
         )
+
+
+def describe_way_in(user: User) -> str:
+    """Return what `user`, who has no second factor now, needs to sign in."""
+    if not user.is_active:
+        return "The account is deactivated: nobody can sign in."
+    if not user.has_usable_password():
+        return "Its password is disabled: a link for a new one is needed to sign in."
+    return "The password alone signs in now."

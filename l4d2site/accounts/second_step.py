@@ -1,0 +1,103 @@
+"""A sign-in between the right password and the second factor: how it waits, and what ends it.
+
+It may wait for a quarter of an hour (allauth's LOGIN_TIMEOUT), in a session that is nobody's yet.
+"""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from allauth.account.adapter import get_adapter
+from allauth.account.app_settings import LOGIN_TIMEOUT
+from allauth.account.internal.stagekit import clear_login
+from allauth.account.stages import LoginStageController
+from allauth.mfa.base.views import AuthenticateView
+from allauth.mfa.models import Authenticator
+from allauth.mfa.stages import AuthenticateStage
+from allauth.mfa.utils import is_mfa_enabled
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind, PendingSignIn
+
+
+class Refusal(NamedTuple):
+    """Why a sign-in is not completed: for the record, and for the person, who may get other words."""
+
+    detail: str
+    sentence: str = ""
+
+
+class SecondStep(AuthenticateStage):  # type: ignore[misc] # allauth has no types
+    """Keeps a sign-in waiting. What it began with has to be true when it is completed."""
+
+    def handle(self) -> tuple[HttpResponse | None, bool]:
+        """Begin to wait if the account has a second factor."""
+        response, goes_on = super().handle()
+        if response is not None:
+            user: User = self.login.user
+            self.state["begun_with"] = user.get_session_auth_hash()
+            self.state["row"] = begin_waiting(user)
+        return response, goes_on
+
+    def exit(self) -> HttpResponse:
+        """Sign in, now that the second factor was right, or refuse it."""
+        user: User = self.login.user
+        refusal = self.find_refusal(user)
+        if refusal is None:
+            return super().exit()  # type: ignore[no-any-return]
+        clear_login(self.request)
+        record_event(EventKind.SIGN_IN_FAILED, self.request, user=user, detail=refusal.detail)
+        if not user.is_active:
+            return get_adapter().respond_user_inactive(self.request, user)  # type: ignore[no-any-return]
+        messages.error(self.request, refusal.sentence)
+        return HttpResponseRedirect(reverse("account_login"))
+
+    def find_refusal(self, user: User) -> Refusal | None:
+        """Return why `user` may not sign in with this any more. A sign-in is completed once."""
+        row = PendingSignIn.objects.filter(pk=self.state.get("row"), user=user)
+        was_waiting = bool(row.delete()[0])
+        begun_with = self.state.get("begun_with", "")
+        if not user.is_active:
+            return Refusal("deactivated")
+        if begun_with and not constant_time_compare(begun_with, user.get_session_auth_hash()):
+            return Refusal(
+                "the password was changed meanwhile",
+                _("Your password was changed while you were signing in. Sign in with the new one."),
+            )
+        if not was_waiting:
+            return Refusal(
+                "ended meanwhile", _("This sign-in was ended from elsewhere. Sign in again.")
+            )
+        return None
+
+
+class SecondStepPage(AuthenticateView):  # type: ignore[misc]
+    """Asks for a code or a passkey after the password."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """End a sign-in whose account or second factor is gone: allauth would fail, or lead in a circle."""
+        waiting = LoginStageController.enter(request, SecondStep.key)
+        if waiting and not has_second_factor(waiting.login.user):
+            messages.error(request, _("There is no second factor to ask for. Sign in again."))
+            response: HttpResponseBase = waiting.abort()
+            return response
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def begin_waiting(user: User) -> str:
+    """Store that a sign-in of `user` waits; return the key of its row. Rows that are too old go."""
+    now = timezone.now()
+    PendingSignIn.objects.filter(begun_at__lt=now - timedelta(seconds=LOGIN_TIMEOUT)).delete()
+    return str(PendingSignIn.objects.create(user=user, begun_at=now).pk)
+
+
+def has_second_factor(user: User | None) -> bool:
+    """Return whether `user`, whose account may be gone, can give a second factor."""
+    asked_for = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+    return user is not None and bool(is_mfa_enabled(user, asked_for))
