@@ -67,7 +67,7 @@ class CheckedChoices(ModelMultipleChoiceField):  # type: ignore[type-arg]
                 raise ValidationError(
                     self.error_messages["invalid_choice"],
                     code="invalid_choice",
-                    params={"value": str(key)[:SEARCH_CHARS]},
+                    params={"value": key},
                 )
         return super().clean(value)
 

@@ -12,25 +12,27 @@ from jobs.queue.liveness import (
     register_worker,
 )
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
-from jobs.queue.scheduler import build_scheduler_state, lock_host
-from jobs.queue.transitions import (
-    WORKER_LOST_JOB,
+from jobs.queue.requests import (
     ContentRefused,
     Requested,
     RequestRefused,
     TooManyWaiting,
+    enqueue,
+    request,
+    retry,
+)
+from jobs.queue.scheduler import build_scheduler_state, lock_host
+from jobs.queue.transitions import (
+    WORKER_LOST_JOB,
     cancel,
     claim_jobs,
     claim_next_job,
-    enqueue,
     fail_stale_job,
     finish_job,
     give_back,
     prune_jobs,
     read_cancel_requests,
     recover_stale_jobs,
-    request,
-    retry,
 )
 from jobs.queue.wait_reasons import explain_waiting
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from jobs.database import Channel, announce
 from jobs.models import DEFERRABLE, STARTS, DeferredAction
-from jobs.queue.transitions import RequestRefused, TooManyWaiting, refuse_conflicts, request
+from jobs.queue.requests import RequestRefused, TooManyWaiting, refuse_conflicts, request
 from servers.models import Server
 from servers.permissions import SERVER_OPERATION_VERBS, may
 

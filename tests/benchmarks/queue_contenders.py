@@ -82,7 +82,7 @@ class Saferoom(Contender):
 
     def enqueue(self, key: int) -> None:
         """Enqueue a job of the next server."""
-        from jobs.queue.transitions import enqueue
+        from jobs.queue.requests import enqueue
 
         server = self._servers[key % SERVERS]
         enqueue("initialize", server=server, requested_by=server.owner)

@@ -186,10 +186,7 @@ def memory_of(groups: list[int]) -> float:
 def measure_claims(count: int) -> float:
     """Return the median milliseconds of a claim, over `count` claims; each job is finished again."""
     from jobs.queue.liveness import register_worker
-    from jobs.queue.transitions import (
-        claim_next_job,
-        finish_job,
-    )
+    from jobs.queue.transitions import claim_next_job, finish_job
     from servers.models import Host
 
     worker = register_worker(Host.local(), concurrency=4, is_claiming=True)

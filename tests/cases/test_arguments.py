@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Blueprint, Server
 from tests.cases.conftest import BlueprintForm

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.models import Job, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Overlay, Server
 from tests.hostops.hosts import instance_of, latest_run

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.models import Job, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.worker.worker_process import worker_loop
 from servers.models import ActualState, Host, Overlay, Server

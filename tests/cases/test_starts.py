@@ -7,7 +7,7 @@ import pytest
 
 from hostops.instances.console_files import send_line
 from jobs.models import Job, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Overlay, Server
 from tests.hostops.hosts import instance_of, latest_run

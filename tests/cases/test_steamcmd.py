@@ -9,7 +9,7 @@ import pytest
 from hostops.steam import steamcmd
 from hostops.steam.silence import Silence
 from jobs.models import Job, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from tests.hostops.hosts import write_control
 

@@ -6,6 +6,7 @@ import pwd
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,15 @@ def test_a_step_whose_way_back_fails_too_says_both() -> None:
     assert "The first thing.\nAnd after that: The second thing." in "\n".join(said)
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Let SIGINT interrupt, as at a terminal: a shell has what it runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_a_step_that_is_interrupted_does_what_has_to_be_done_whatever_fails(
     number: signal.Signals,
@@ -162,6 +172,7 @@ def test_a_step_that_is_interrupted_does_what_has_to_be_done_whatever_fails(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_a_command_that_is_interrupted_may_end_in_order(tmp_path: Path) -> None:
     begun, ended = tmp_path / "begun", tmp_path / "ended"
     program = (

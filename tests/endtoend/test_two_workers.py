@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from jobs.models import Job, JobLog, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from servers.models import Blueprint, Host, Server
 from tests.endtoend.panel import PROJECT_DIR
 from tests.ports import find_free_ports

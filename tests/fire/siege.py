@@ -16,7 +16,8 @@ from django.db import Error, connection
 from hostops.host import Host as HostLayer
 from jobs.database import find_database_file, is_away
 from jobs.models import Job, Operation
-from jobs.queue.transitions import cancel, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import cancel
 from servers.models import Blueprint, Host, Server
 from tests.fire.chaos import Options, Stage
 from tests.fire.faults import LEASE_SECONDS, Crew, PostgresFaults, Spell, SQLiteFaults, Trouble

@@ -15,7 +15,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from jobs.models import Job, JobState, Worker
-from jobs.queue.transitions import WORKER_STOPPED, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import WORKER_STOPPED
 from servers.models import Blueprint, Host, Server
 from tests.endtoend.panel import PROJECT_DIR
 from tests.fire.journal import JOURNAL_VARIABLE, Entry, read_journal

@@ -12,11 +12,11 @@ from django.db.models import Index, UniqueConstraint
 
 from jobs.models import Job, JobState
 from jobs.queue.liveness import register_worker
+from jobs.queue.requests import enqueue
 from jobs.queue.scheduler import PAGE
 from jobs.queue.transitions import (
     claim_jobs,
     claim_next_job,
-    enqueue,
     read_cancel_requests,
     recover_stale_jobs,
 )

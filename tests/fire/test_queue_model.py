@@ -22,11 +22,11 @@ from hypothesis.stateful import (
 
 from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobState, Operation, Worker
+from jobs.queue.requests import enqueue
 from jobs.queue.transitions import (
     WORKER_STOPPED,
     cancel,
     claim_jobs,
-    enqueue,
     finish_job,
     give_back,
     recover_stale_jobs,

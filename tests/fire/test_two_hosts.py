@@ -79,7 +79,7 @@ class TwoHosts:
         self.manage(
             "shell",
             "-c",
-            "from jobs.queue.transitions import enqueue; from servers.models import Host, Server\n"
+            "from jobs.queue.requests import enqueue; from servers.models import Host, Server\n"
             f"enqueue({operation!r}, server={of_server}, host=Host.objects.get(name={host!r}),"
             " requested_by=None)",
         )
@@ -90,7 +90,7 @@ class TwoHosts:
         self.manage(
             "shell",
             "-c",
-            "from jobs.queue.transitions import enqueue; from servers.models import Host\n"
+            "from jobs.queue.requests import enqueue; from servers.models import Host\n"
             "for host in Host.objects.all():\n"
             "    enqueue('install', host=host, requested_by=None)",
         )

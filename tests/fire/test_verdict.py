@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from jobs.models import Job, JobLog, JobState, LogStream
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from servers.models import Host, Server
 from tests.fire.journal import Journal
 from tests.fire.verdict import Verdict, judge

@@ -11,7 +11,8 @@ from playwright.sync_api import Dialog, Route, expect
 
 from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobLog, JobState, Worker
-from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_next_job, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
 from servers.secrets.encryption import ServerSecret
 from tests.overlays import bring

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs import operations
 from jobs.claimed_jobs import ClaimedJob
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from l4d2site.accounts.models import AccountEvent
 from servers.models import (
     AdminPreset,

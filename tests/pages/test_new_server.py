@@ -274,7 +274,7 @@ def test_an_owner_makes_a_server_that_waits_for_the_game_without_a_job_that_must
 def test_what_the_queue_refuses_is_told_and_the_server_is_there(
     as_bob: Client, installed_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.queue.transitions.find_flood", lambda _person: "Too many wait.")
+    monkeypatch.setattr("jobs.queue.requests.find_flood", lambda _person: "Too many wait.")
     page = as_bob.post(MAKE_AND_START, form_of("ready:campaign"), follow=True).content.decode()
     assert "Server first was made, but not started: Too many wait." in page
     assert Server.objects.get().name == "first"

@@ -11,7 +11,7 @@ from django.test import Client
 from hostops.specs import InstanceState
 from hostops.specs import OverlayReport as OverlayFacts
 from jobs.models import Job
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.single_job import run_worker_once
 from servers.config import compare_runs, find_gaps, list_starts
 from servers.config.starts import find_differences

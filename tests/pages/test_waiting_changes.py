@@ -14,7 +14,7 @@ from django.utils import timezone
 from hostops.specs import InstanceState
 from hostops.specs import OverlayReport as OverlayFacts
 from jobs.live.topics import ChangesTopic
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.single_job import run_worker_once
 from servers.config.secret_moves import rotate_secrets
 from servers.config.waiting_changes import (

@@ -22,7 +22,7 @@ from django.db.models import Max  # noqa: E402
 from hostops.specs import InstanceStatus  # noqa: E402
 from jobs import operations  # noqa: E402
 from jobs.models import Job, JobState  # noqa: E402
-from jobs.queue import transitions  # noqa: E402
+from jobs.queue import requests, transitions  # noqa: E402
 from servers.models import Blueprint, Crash, DesiredState, Host, Server  # noqa: E402
 from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, write_control  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
@@ -56,7 +56,7 @@ def told(name: str) -> InstanceStatus:
 def ask_for(operation: str, name: str | None = None, build_id: str = "") -> Job:
     server = row(name) if name else None
     owner = User.objects.get()
-    return transitions.enqueue(operation, server=server, requested_by=owner, build_id=build_id)
+    return requests.enqueue(operation, server=server, requested_by=owner, build_id=build_id)
 
 
 def reread(job: Job) -> Job:
@@ -94,7 +94,7 @@ def do_in_spite_of_a_kill(operation: str, name: str | None = None, build_id: str
         wait_until(
             lambda: row(name).actual_state == told(name).state, 10, f"{name}: its row is not true"
         )
-    again = wait_for_end(transitions.retry(job, requested_by=User.objects.get()).job)
+    again = wait_for_end(requests.retry(job, requested_by=User.objects.get()).job)
     assert again.state == JobState.SUCCEEDED, (operation, name, again.error)
 
 

@@ -20,7 +20,8 @@ from jobs.operations import BY_NAME, BY_SPEC
 from jobs.queue import liveness, transitions
 from jobs.queue.claim_statements import JOB_COLUMNS
 from jobs.queue.liveness import ClaimPulse, register_worker
-from jobs.queue.transitions import claim_jobs, claim_next_job, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_jobs, claim_next_job
 from jobs.worker.execution import execute as carry_out
 from jobs.worker.execution import plan
 from servers.models import Ban, Blueprint, BlueprintOverlay, Host, Overlay, Server

@@ -19,7 +19,8 @@ from jobs.logs.log_writer import END_SECONDS, LogWriter
 from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from jobs.models import Job, JobLog, JobStage, JobState, Worker
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_jobs, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_jobs
 from jobs.worker.single_job import OwnLogWriter
 from servers.models import Server
 from tests.jobs.logs.storing import StoringThread, storing

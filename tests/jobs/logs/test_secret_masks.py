@@ -14,7 +14,8 @@ from jobs.logs.safe_lines import MASK, mask_known, secrets_of_server
 from jobs.models import JobState
 from jobs.operations import describe_state
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_next_job
 from jobs.worker.execution import execute, plan
 from servers.models import Server
 from servers.secrets.encryption import ServerSecret

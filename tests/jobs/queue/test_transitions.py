@@ -14,6 +14,7 @@ from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
 from jobs.queue.liveness import record_gone_workers, register_worker
+from jobs.queue.requests import RequestRefused, enqueue, request, retry
 from jobs.queue.scheduler import (
     PAGE,
     SchedulerState,
@@ -23,17 +24,13 @@ from jobs.queue.scheduler import (
 )
 from jobs.queue.transitions import (
     WORKER_STOPPED,
-    RequestRefused,
     cancel,
     claim_jobs,
     claim_next_job,
-    enqueue,
     finish_job,
     give_back,
     read_cancel_requests,
     recover_stale_jobs,
-    request,
-    retry,
 )
 from servers.models import ActualState, Blueprint, DesiredState, Host, Server
 from tests.fakes import FakeHost

@@ -10,7 +10,8 @@ from django.utils import timezone
 from jobs.models import Job, Worker
 from jobs.queue import wait_reasons
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_jobs, claim_next_job, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_jobs, claim_next_job
 from jobs.queue.wait_reasons import explain_waiting
 from servers.models import Blueprint, Host, Server
 

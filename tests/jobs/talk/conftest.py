@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Server
 from servers.secrets.encryption import ServerSecret

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hostops.errors import AnswerLostError, HostError
 from hostops.specs import CommandAnswer, CommandWay
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from jobs.talk.command_desk import CommandDesk, finish
 from jobs.talk.requests import MOST_UNFINISHED, has_waiting_commands

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from hostops.specs import ConsolePosition
 from jobs import operations
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.talk import AdminKeeper, BanKeeper
 from jobs.worker.worker_process import worker_loop
 from servers.content import find_loaded_notes

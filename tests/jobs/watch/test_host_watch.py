@@ -21,7 +21,8 @@ from jobs import operations
 from jobs.database import Channel
 from jobs.models import Job, JobState
 from jobs.queue import lock_host
-from jobs.queue.transitions import claim_next_job, enqueue, finish_job
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import claim_next_job, finish_job
 from jobs.watch import host_watch
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch

@@ -23,7 +23,8 @@ from hostops.specs import (
 )
 from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobState, Operation
-from jobs.queue.transitions import cancel, claim_next_job, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import cancel, claim_next_job
 from jobs.worker import run_job, run_worker_once
 from jobs.worker.execution import desire_after_cancel, plan
 from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server, launches

@@ -18,7 +18,7 @@ from hostops.specs import CancelToken
 from jobs import operations
 from jobs.models import Job, JobState
 from jobs.pages.server_strips import ENDED_STAGES
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
 from jobs.worker.worker_process import worker_loop

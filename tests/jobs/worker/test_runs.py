@@ -20,7 +20,7 @@ from hostops.specs import (
 from jobs.logs.safe_lines import MASK
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
-from jobs.queue.transitions import RequestRefused, enqueue, request
+from jobs.queue.requests import RequestRefused, enqueue, request
 from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
 from servers.secrets.encryption import ServerSecret, decrypt

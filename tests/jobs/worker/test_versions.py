@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from hostops.content import blob_fetching
 from hostops.specs import ManifestFile
 from jobs.models import Job, JobState
-from jobs.queue.transitions import enqueue
+from jobs.queue.requests import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.config.waiting_changes import find_waiting
 from servers.models import ActualState, Host, Overlay, OverlayVersion, Run, RunPart, Server

@@ -20,7 +20,8 @@ from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
 from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import Heartbeat, register_worker
-from jobs.queue.transitions import cancel, enqueue
+from jobs.queue.requests import enqueue
+from jobs.queue.transitions import cancel
 from jobs.worker import chores, deaths, expectations, job_threads, worker_process
 from jobs.worker.chores import Chores
 from jobs.worker.execution import Plan, plan
