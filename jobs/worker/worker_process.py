@@ -160,7 +160,7 @@ class WorkerLoop:
             if not is_away(error):
                 raise
             self._note_outage(error)
-            self._wait(max(FIRST_RETRY_SECONDS, self._away_seconds))
+            self._pause_for_outage()
             return
         self._away_since = None
         if not has_begun and not self._is_done():
@@ -361,6 +361,16 @@ class WorkerLoop:
         # as running here: the worker does not end.
         self._to_give_back += self._claimed
         self._claimed = []
+
+    def _pause_for_outage(self) -> None:
+        """Wait the longer, the longer the outage lasts, but for no signal.
+
+        The next connection counts as a change, so while the database can be read and not written, waiting for
+        one would not wait at all.
+        """
+        seconds = max(FIRST_RETRY_SECONDS, self._away_seconds)
+        self._wake.wait(min(seconds, settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds))
+        self._requests_may_wait = True  # Something may have changed.
 
     @property
     def _away_seconds(self) -> float:

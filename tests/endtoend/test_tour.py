@@ -16,6 +16,10 @@ def console_of(panel: Panel) -> list[str]:
     return [line for (line,) in panel.query("SELECT line FROM servers_consoleline ORDER BY seq")]
 
 
+def notes_of(panel: Panel) -> list[str]:
+    return [line for line in panel.output if line.startswith("Note: ")]
+
+
 def server_states(panel: Panel) -> tuple[str, str, str]:
     ((desired, actual, last_error),) = panel.query(
         "SELECT desired_state, actual_state, last_error FROM servers_server"
@@ -126,6 +130,17 @@ def test_only_game_servers_are_left_when_the_panel_stops(panel: Panel) -> None:
     panel.client.sign_in()
     wait_until(lambda: server_states(panel)[1] == "running", 20, "the server was not found again")
     panel.succeed(panel.operate("alpha", "stop"))
+
+    # A host without a worker, here because the name has changed, keeps no other from starting.
+    assert panel.stop() == 0
+    panel.more_settings["HOST_NAME"] = "other"
+    panel.start()
+    (note,) = wait_until(lambda: notes_of(panel), 10, "it says nothing of the other host")
+    assert note.startswith("Note: Host local: its worker was last heard from ")
+    assert note.endswith(" ago. Its servers cannot be started or stopped.")
+    health = panel.health()
+    assert health["status"] == "unhealthy"
+    assert [worker["host"] for worker in health["workers"]] == ["other"]
 
 
 def test_nothing_is_left_when_the_panel_is_killed(panel: Panel) -> None:

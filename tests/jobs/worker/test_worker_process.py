@@ -866,14 +866,16 @@ def test_a_database_that_can_only_be_read_does_not_end_the_worker(
     fake_host: FakeHost,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It can claim nothing of what it sees waiting, and keeps what it has."""
+    """It can claim nothing of what it sees waiting, keeps what it has, and tries again now and then."""
     exits: list[int] = []
+    tries: list[None] = []
     is_read_only = threading.Event()
     is_read_only.set()
     claim = transitions.claim_jobs
 
     def claim_if_writable(*args: Any, **options: Any) -> list[ClaimedJob]:
         if is_read_only.is_set():
+            tries.append(None)
             refuse_writes()
         return claim(*args, **options)
 
@@ -885,6 +887,7 @@ def test_a_database_that_can_only_be_read_does_not_end_the_worker(
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: exits or loop._away_seconds > 2, 30, "the claim is not refused")
     assert exits == []
+    assert len(tries) < 20, "it does nothing but try"
     is_read_only.clear()
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
 
