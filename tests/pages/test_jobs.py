@@ -176,6 +176,19 @@ def test_a_page_that_refreshes_itself_is_not_sent_the_log_again(
     assert "Failed at" in page.content.decode()
 
 
+@pytest.mark.parametrize("query", ["?q=bind", "?q=bind&line=1", "?q=nowhere", "?line=1"])
+def test_a_page_with_a_search_refreshes_itself_without_searching_again(
+    as_alice: Client, failed_job: Job, query: str
+) -> None:
+    assert failed_job.server
+    pages = [failed_job.get_absolute_url(), failed_job.server.get_absolute_url()]
+    pages.append(reverse("servers:console", args=[failed_job.server.name]))
+    for page in pages:
+        answer = as_alice.get(page + query, headers={"X-Saferoom-Refresh": "1"})
+        assert answer.status_code == 200, page
+        assert "nowhere" not in answer.content.decode(), page
+
+
 def test_a_page_that_refreshes_itself_leaves_the_message_to_the_page_it_is_for(
     as_alice: Client, stopped_server: Server
 ) -> None:
