@@ -1,4 +1,4 @@
-"""How the game servers of one host are run, as whoever made the host has said."""
+"""How the game servers of one host are run: what `hostops.host.Host` was made with."""
 
 from dataclasses import dataclass
 

@@ -100,8 +100,8 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         help_texts = {
             "note": _("Only for you, to tell your invitations apart."),
             "email": _(
-                "A link is sent there, with which the account can have this address. Leave it empty "
-                "to pass a link on yourself."
+                "A link is sent there, and the account may then have this address. Leave it empty to "
+                "pass a link on yourself."
             ),
         }
 
@@ -245,7 +245,7 @@ class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type:
                 "email": self._address
             }
             self.fields["has_address"].help_text = _(
-                "Links for a new password can then be mailed there: whoever reads that mail can get "
+                "Links for a new password can then be mailed there: anyone who reads that mail can get "
                 "into your account."
             )
         else:

@@ -35,7 +35,7 @@ def has_mail() -> bool:
 
 
 def warn_of_address(request: HttpRequest, person: User) -> None:
-    """Ask whoever has given `person` rights to check the address that gets links for a new password.
+    """Ask the person who has given `person` rights to check the address that gets links for a new password.
 
     Somebody with fewer rights may have set it.
     """
