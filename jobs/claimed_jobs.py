@@ -8,8 +8,8 @@ from servers.models import Host, LaunchSettings, LaunchTexts, Server
 
 
 @dataclass(slots=True)
-class ClaimedServer:
-    """What carrying out a job needs of its server, as it was before the claim.
+class ClaimedServer(LaunchSettings):
+    """What carrying out a job needs of its server, as it was before the claim: first what it is started with.
 
     `has_people` is whether it has bans or admins: only then they are read.
     """
@@ -17,22 +17,18 @@ class ClaimedServer:
     id: int
     desired_state: str
     has_people: bool
-    launch_settings: LaunchSettings
 
     @classmethod
     def of(cls, server: Server) -> Self:
         """Return what a worker keeps of a server. Reads its overlays, and whether it has people."""
-        return cls(server.pk, server.desired_state, server.has_people, server.launch_settings)
-
-    @property
-    def name(self) -> str:
-        """Its name, also on its host."""
-        return self.launch_texts.name
+        launch = server.launch_settings
+        kept = (getattr(launch, one.name) for one in fields(launch))
+        return cls(*kept, server.pk, server.desired_state, server.has_people)
 
     @property
     def launch_texts(self) -> LaunchTexts:
         """What people wrote for its start, and its passwords."""
-        return self.launch_settings.texts
+        return self
 
     def read_row(self) -> Server:
         """Read its row, with its host and blueprint, as they are now: for what few jobs need."""

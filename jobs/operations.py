@@ -193,7 +193,7 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     if operation in BY_NAME:
         return Prepared(partial(BY_NAME[operation], host, server.name))
     run = Run.objects.get(pk=job.run_id) if job.run_id else None
-    spec = repeat(run, server.read_row()) if run else server.launch_settings.to_spec()
+    spec = repeat(run, server.read_row()) if run else server.to_spec()
     if server.has_people:
         spec = with_people(spec, server.read_row())
     if operation not in STARTS:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic, time
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 END_SECONDS = 0.01
 """How long the end of a job may wait for the ends of others."""
+
+
+class BatchRefusedError(Exception):
+    """The database refuses some of a batch: the transaction has to be rolled back."""
 
 
 class LineClock:
@@ -187,20 +192,20 @@ class LogWriter:
         return bool(self._batch)
 
     def store_batch(self) -> None:
-        """Store the batch in the open transaction; once that is committed, call `settle_batch`.
+        """Store the batch in the open transaction. Once that is committed or rolled back, call `settle_batch`.
 
-        If the database refuses any of the batch, none of it is stored, and the transaction stays usable. While
-        the database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
+        Raises `BatchRefusedError` if the database refuses any of it: then the caller has to roll back. While the
+        database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
         """
         self._is_refused = False
         try:
-            with transaction.atomic():
-                store_entries(self._batch)
+            store_entries(self._batch)
         except Exception as error:
             if is_away(error):
                 raise
             logger.debug("a batch of %s parts was refused: %r", len(self._batch), error)
             self._is_refused = True
+            raise BatchRefusedError from error
 
     def settle_batch(self) -> None:
         """Forget the batch, whose transaction is committed. If it was refused, store each part separately."""
@@ -215,7 +220,7 @@ class LogWriter:
         """Store what is due, in a separate transaction."""
         self.take_due()
         if self._batch:
-            with write_turn(), transaction.atomic():
+            with suppress(BatchRefusedError), write_turn(), transaction.atomic():
                 self.store_batch()
             self.settle_batch()
 

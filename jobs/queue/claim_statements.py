@@ -11,7 +11,7 @@ from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import Channel, announcing, execute_all
 from jobs.models import Worker
 from jobs.queue.rules import ActiveJob
-from servers.models import Host, LaunchSettings, LaunchTexts
+from servers.models import Host
 
 JOB_COLUMNS = [
     column.name for column in fields(ClaimedJob) if column.name not in ("host", "server")
@@ -42,7 +42,7 @@ HAS_PEOPLE = (
 )
 """Whether a server has bans or admins, as only then they are read."""
 
-LAUNCH_COLUMNS = {
+SERVER_COLUMNS = {
     "name": "server.name",
     "blueprint_arguments": "blueprint.arguments",
     "arguments": "server.arguments",
@@ -58,16 +58,18 @@ LAUNCH_COLUMNS = {
     "memory_limit_mib": "blueprint.memory_limit_mib",
     "tasks_limit": "blueprint.tasks_limit",
     "cpu_weight": "blueprint.cpu_weight",
+    "id": "server.id",
+    "desired_state": "server.desired_state",
+    "has_people": HAS_PEOPLE,
 }
-"""Where the fields of `LaunchTexts` and `LaunchSettings` are. An admin may have changed the bind address of the
+"""Where the fields of `ClaimedServer` are. An admin may have changed the bind address of the
 host since the worker read the host's row."""
 
-TEXTS = [LAUNCH_COLUMNS[field.name] for field in fields(LaunchTexts)]
-SETTINGS = [LAUNCH_COLUMNS[field.name] for field in fields(LaunchSettings) if field.name != "texts"]
+SERVER_FIELDS = [field.name for field in fields(ClaimedServer)]
+PLACES = SERVER_FIELDS.index("place_references")
 
 SERVERS = (
-    f"SELECT server.id, server.desired_state, {HAS_PEOPLE},"  # noqa: S608 - constants
-    f" {', '.join(TEXTS + SETTINGS)}"
+    f"SELECT {', '.join(map(SERVER_COLUMNS.__getitem__, SERVER_FIELDS))}"  # noqa: S608 - constants
     " FROM servers_server server"
     " JOIN servers_host server_host ON server_host.id = server.host_id"
     " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
@@ -102,14 +104,11 @@ def set_running(
 
 def load_servers(rows: Iterable[Sequence[Any]]) -> dict[int, ClaimedServer]:
     """Return servers by id, from rows of `SERVERS`."""
-    of_texts = len(TEXTS)
     servers = {}
-    for server_id, desired_state, has_people, *launch in rows:
-        blueprint_id, references, *others = launch[of_texts:]
-        settings = LaunchSettings(
-            LaunchTexts(*launch[:of_texts]), blueprint_id, parse_references(references), *others
-        )
-        servers[server_id] = ClaimedServer(server_id, desired_state, bool(has_people), settings)
+    for row in rows:
+        before, references, behind = row[:PLACES], row[PLACES], row[PLACES + 1 : -1]
+        server = ClaimedServer(*before, parse_references(references), *behind, bool(row[-1]))
+        servers[server.id] = server
     return servers
 
 

@@ -8,11 +8,11 @@ from jobs.claimed_jobs import ClaimedJob
 
 
 class RunningJobs:
-    """Jobs by their ids. Safe to use from any thread."""
+    """Jobs by their ids. Safe to use from any thread. Few are cancelled: a token is made when it is needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tokens: dict[int, CancelToken] = {}
+        self._tokens: dict[int, CancelToken | None] = {}
 
     def __len__(self) -> int:
         with self._lock:
@@ -26,7 +26,7 @@ class RunningJobs:
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Add claimed jobs."""
         with self._lock:
-            self._tokens |= {job.id: CancelToken() for job in jobs}
+            self._tokens |= dict.fromkeys(job.id for job in jobs)
 
     def discard(self, jobs: Iterable[ClaimedJob]) -> None:
         """Remove jobs."""
@@ -37,18 +37,22 @@ class RunningJobs:
     def token_of(self, job: ClaimedJob) -> CancelToken:
         """Return the cancel token of a claimed job."""
         with self._lock:
-            return self._tokens[job.id]
+            return self._make_token(job.id)
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job because a person requested it, or because nothing of it is stored any more."""
         with self._lock:
-            token = self._tokens.get(job_id)
-        if token:
-            token.cancel()
+            if job_id in self._tokens:
+                self._make_token(job_id).cancel()
 
     def cancel_all(self, reason: str) -> None:
         """Cancel every job."""
         with self._lock:
-            tokens = list(self._tokens.values())
-        for token in tokens:
-            token.cancel(reason)
+            for job_id in self._tokens:
+                self._make_token(job_id).cancel(reason)
+
+    def _make_token(self, job_id: int) -> CancelToken:
+        token = self._tokens[job_id]
+        if token is None:
+            token = self._tokens[job_id] = CancelToken()
+        return token

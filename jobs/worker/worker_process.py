@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
@@ -33,7 +33,7 @@ from jobs.database import (
     open_change_signal,
     write_turn,
 )
-from jobs.logs import LogWriter
+from jobs.logs import BatchRefusedError, LogWriter
 from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
 from jobs.queue import (
     ClaimPulse,
@@ -185,18 +185,28 @@ class WorkerLoop:
         free = self._count_free() + (ending if self.is_claiming else 0)
         # If no job has ended, first check whether there is one to claim: that locks nothing.
         may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
-        if not may_claim and not self._writer.has_batch:
+        if self._writer.has_batch and self._store_batch(free if may_claim else 0):
             return
-        if self._writer.has_batch:
-            with write_turn(), transaction.atomic():
-                self._writer.store_batch()
-                if may_claim:
-                    self._claim(free)
-        else:
+        if may_claim:
             # It opens its own transaction and write turn: with no other transaction around it, it needs no
             # savepoint, which costs two round trips to PostgreSQL.
             self._claim(free)
+
+    def _store_batch(self, to_claim: int) -> bool:
+        """Store the log writer's batch, and claim at most `to_claim` jobs; return whether both were done.
+
+        If the database refuses the batch, nothing is claimed, and each of its parts is stored separately. A
+        savepoint would keep the claim, but SQLite would copy each page that the batch changes.
+        """
+        is_stored = False
+        with suppress(BatchRefusedError):
+            with write_turn(), transaction.atomic():
+                self._writer.store_batch()
+                if to_claim:
+                    self._claim(to_claim)
+            is_stored = True
         self._writer.settle_batch()
+        return is_stored
 
     def _claim(self, limit: int) -> None:
         """Claim at most `limit` jobs, in the open transaction or else in one of their own."""

@@ -90,13 +90,12 @@ class LaunchTexts:
 
 
 @dataclass(slots=True)
-class LaunchSettings:
+class LaunchSettings(LaunchTexts):
     """All that a server is started with.
 
     `place_references` is that of its blueprint: see `Blueprint`.
     """
 
-    texts: LaunchTexts
     blueprint_id: int
     place_references: tuple[str | None, ...]
     port: int
@@ -112,22 +111,22 @@ class LaunchSettings:
         Raises ValueError with everything that is wrong with its arguments and configs, for an overlay without
         files, and for a password that cannot be decrypted.
         """
-        arguments, argued = self.texts.split_arguments()
+        arguments, argued = self.split_arguments()
         # Not through `make_spec`, which caches its arguments.
-        return self.texts.add_passwords(self._make_spec(arguments), argued)
+        return self.add_passwords(self._make_spec(arguments), argued)
 
     def to_bare_spec(self) -> InstanceSpec:
         """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
-        arguments, _ = self.texts.split_arguments()
+        arguments, _ = self.split_arguments()
         return self._make_spec(arguments)
 
     def _make_spec(self, arguments: tuple[str, str]) -> InstanceSpec:
         return make_spec(
-            self.texts.name,
+            self.name,
             self.port,
             require_filled_overlays(self.blueprint_id, self.place_references),
             arguments,
-            self.texts.configs,
+            self.configs,
             self.memory_limit_mib,
             self.tasks_limit,
             self.cpu_weight,

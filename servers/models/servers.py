@@ -1,6 +1,7 @@
 """Servers, and what is known about their crashes."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any, Self
 
@@ -615,7 +616,7 @@ class Server(models.Model):
         """What it is started with, from the rows as they are now."""
         blueprint = self.blueprint
         return LaunchSettings(
-            self.launch_texts,
+            *astuple(self.launch_texts),
             blueprint.pk,
             blueprint.place_references,
             self.port,

@@ -147,7 +147,7 @@ def test_a_claimed_job_has_its_overlays_the_topmost_first(
         [Overlay.objects.create(name=name, is_host_folder=True) for name in names]
     )
     enqueue("start", server=server, requested_by=None)
-    assert claim_server(server).launch_settings.to_spec().overlays == names
+    assert claim_server(server).to_spec().overlays == names
 
 
 @pytest.mark.django_db
@@ -158,7 +158,7 @@ def test_a_host_is_not_told_the_name_of_an_overlay_that_is_no_folder(
     blueprint.set_overlays([Overlay.objects.create(name="empty"), Overlay.objects.create(name="x")])
     if is_claimed:
         enqueue("start", server=server, requested_by=None)
-    settings = claim_server(server).launch_settings if is_claimed else server.launch_settings
+    settings = claim_server(server) if is_claimed else server.launch_settings
     assert settings.place_references == (None, None)
     with pytest.raises(ValueError, match=r"have no files: empty, x\. Upload some"):
         settings.to_spec()
@@ -205,7 +205,7 @@ def test_a_claimed_server_is_started_with_what_its_rows_have(
     assert claim_server(server) == ClaimedServer.of(row)
     Server.objects.update(bind_address=None)
     BlueprintOverlay.objects.filter(overlay__name="empty").delete()
-    assert ClaimedServer.of(row).launch_settings.place_references == (None, "maps")
+    assert ClaimedServer.of(row).place_references == (None, "maps")
     spec = Server.objects.get(pk=server.pk).to_spec()
     assert (spec.rcon_password, spec.join_password) == ("hunter2-of-rcon", "sesame-to-join")
     assert spec.arguments == ("-maxplayers", "8", "+map", "c1m1_hotel")
@@ -237,7 +237,7 @@ def test_a_claimed_job_has_the_address_that_its_host_is_given_now(server: Server
     enqueue("start", server=server, requested_by=None)
     (job,) = claim_jobs(worker, worker.host, 1)
     assert job.server
-    assert job.server.launch_settings.to_spec().bind_address == "10.0.0.7"
+    assert job.server.to_spec().bind_address == "10.0.0.7"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,7 @@ from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
 from jobs.logs.job_output import Entries, append_job_log_line
-from jobs.logs.log_writer import END_SECONDS, LogWriter
+from jobs.logs.log_writer import END_SECONDS, BatchRefusedError, LogWriter
 from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from jobs.models import Job, JobLog, JobStage, JobState, Worker
 from jobs.queue.liveness import register_worker
@@ -311,10 +311,10 @@ class TestWriter:
         assert lines_of(job) == []
         assert Job.objects.get(pk=job.pk).error == "verdict"
 
-    def test_a_refused_batch_leaves_the_transaction_to_what_else_is_in_it(
+    def test_a_refused_batch_takes_back_what_else_is_in_its_transaction(
         self, job: ClaimedJob, server: Server, lost: list[ClaimedJob]
     ) -> None:
-        """A worker claims in the same transaction."""
+        """A worker claims in the same transaction, once the batch is stored."""
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
@@ -325,13 +325,13 @@ class TestWriter:
         for one in (job, second):
             writer.finish(one, Ending(JobState.SUCCEEDED, 0))
         assert writer.take_due() == 2
-        with transaction.atomic():
-            writer.store_batch()
+        with pytest.raises(BatchRefusedError), transaction.atomic():
             Job.objects.filter(pk=second.pk).update(build_id="beside")
+            writer.store_batch()
         writer.settle_batch()
         assert settled == {job.pk: False, second.pk: True}
         row = Job.objects.get(pk=second.pk)
-        assert (row.build_id, row.state) == ("beside", JobState.SUCCEEDED)
+        assert (row.build_id, row.state) == ("", JobState.SUCCEEDED)
 
     def test_while_the_database_is_away_lines_wait(
         self,
