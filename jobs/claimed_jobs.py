@@ -1,6 +1,6 @@
 """What a worker keeps of a job from its claim to its end."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Self
 
 from jobs.models import Job, label_as_stored, name_subject
@@ -21,9 +21,12 @@ class ClaimedServer(LaunchSettings):
     @classmethod
     def of(cls, server: Server) -> Self:
         """Return what a worker keeps of a server. Reads its overlays, and whether it has people."""
-        launch = server.launch_settings
-        kept = (getattr(launch, one.name) for one in fields(launch))
-        return cls(*kept, server.pk, server.desired_state, server.has_people)
+        return cls(
+            **asdict(server.launch_settings),
+            id=server.pk,
+            desired_state=server.desired_state,
+            has_people=server.has_people,
+        )
 
     @property
     def launch_texts(self) -> LaunchTexts:

@@ -34,7 +34,7 @@ from hostops.specs import (
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
-from jobs.models import STARTS, Operation, SteamGuardCode
+from jobs.models import HOST_OPERATIONS, STARTS, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
 from servers.config import find_gaps
 from servers.models import (
@@ -177,14 +177,8 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     operation, host = job.operation, get_host(job.host_name)
     if operation not in OPERATIONS:
         raise MalformedJobError(f"“{operation}” is not an operation Saferoom knows.")
-    if operation == Operation.INSTALL:
-        return Prepared(partial(install, host, job.id))
-    if operation == Operation.ROLLBACK:
-        return Prepared(partial(host.rollback, job.build_id or None))
-    if operation == Operation.CHECK:
-        return Prepared(host.check_update)
-    if operation == Operation.UNPACK:
-        return Prepared(plan_unpacking(host, job))
+    if operation in HOST_OPERATIONS:
+        return Prepared(plan_for_host(host, job))
     server = job.server
     if server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
@@ -202,6 +196,17 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     is_automatic = operation == Operation.START and not job.requested_by_name
     act = partial(start, is_automatic=True) if is_automatic else BY_SPEC[operation]
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
+
+
+def plan_for_host(host: HostLayer, job: ClaimedJob) -> Callable[..., object]:
+    """Return what carries out a job of no server."""
+    if job.operation == Operation.INSTALL:
+        return partial(install, host, job.id)
+    if job.operation == Operation.ROLLBACK:
+        return partial(host.rollback, job.build_id or None)
+    if job.operation == Operation.CHECK:
+        return host.check_update
+    return plan_unpacking(host, job)
 
 
 def plan_unpacking(host: HostLayer, job: ClaimedJob) -> Callable[..., None]:

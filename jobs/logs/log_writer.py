@@ -194,8 +194,8 @@ class LogWriter:
     def store_batch(self) -> None:
         """Store the batch in the open transaction. Once that is committed or rolled back, call `settle_batch`.
 
-        Raises `BatchRefusedError` if the database refuses any of it: then the caller has to roll back. While the
-        database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
+        Raises `BatchRefusedError` if the database refuses any of it: then the caller has to roll back. While
+        the database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
         """
         self._is_refused = False
         try:

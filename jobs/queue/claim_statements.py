@@ -66,7 +66,7 @@ SERVER_COLUMNS = {
 host since the worker read the host's row."""
 
 SERVER_FIELDS = [field.name for field in fields(ClaimedServer)]
-PLACES = SERVER_FIELDS.index("place_references")
+PLACES, PEOPLE = map(SERVER_FIELDS.index, ("place_references", "has_people"))
 
 SERVERS = (
     f"SELECT {', '.join(map(SERVER_COLUMNS.__getitem__, SERVER_FIELDS))}"  # noqa: S608 - constants
@@ -106,8 +106,10 @@ def load_servers(rows: Iterable[Sequence[Any]]) -> dict[int, ClaimedServer]:
     """Return servers by id, from rows of `SERVERS`."""
     servers = {}
     for row in rows:
-        before, references, behind = row[:PLACES], row[PLACES], row[PLACES + 1 : -1]
-        server = ClaimedServer(*before, parse_references(references), *behind, bool(row[-1]))
+        values = list(row)
+        values[PLACES] = parse_references(values[PLACES])
+        values[PEOPLE] = bool(values[PEOPLE])
+        server = ClaimedServer(*values)
         servers[server.id] = server
     return servers
 

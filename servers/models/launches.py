@@ -35,22 +35,14 @@ class LaunchTexts:
         """The blueprint's config and the server's own."""
         return self.blueprint_config, self.config
 
-    def split_arguments(self) -> tuple[tuple[str, str], dict[ServerSecret, str]]:
+    def split_arguments(self) -> tuple[tuple[str, str], Mapping[ServerSecret, str]]:
         """Return the blueprint's launch arguments and its own without passwords, and `argued_passwords`.
 
         A password among launch arguments, from before there were fields or keys, does not become argv.
         """
-        of_blueprint = take_secrets(self.blueprint_arguments, "")
-        own = take_secrets(self.arguments, "")
-        argued = {
-            secret: value
-            for secret, value in (of_blueprint.values | own.values).items()
-            # As in the game: a config is read after the launch arguments, and wins.
-            if not any(sets_secret("", config, secret) for config in self.configs)
-        }
-        return (of_blueprint.arguments, own.arguments), argued
+        return split_arguments(self.blueprint_arguments, self.arguments, self.configs)
 
-    def argued_passwords(self) -> dict[ServerSecret, str]:
+    def argued_passwords(self) -> Mapping[ServerSecret, str]:
         """Return the passwords among launch arguments that apply, unless a field has one."""
         return self.split_arguments()[1]
 
@@ -132,6 +124,21 @@ class LaunchSettings(LaunchTexts):
             self.cpu_weight,
             self.bind_address or self.host_bind_address or "",
         )
+
+
+@cache_of_texts(maxsize=4096)
+def split_arguments(
+    of_blueprint: str, of_server: str, configs: tuple[str, str]
+) -> tuple[tuple[str, str], Mapping[ServerSecret, str]]:
+    """Return both launch arguments without passwords, and the passwords among them that apply."""
+    blueprint, own = take_secrets(of_blueprint, ""), take_secrets(of_server, "")
+    argued = {
+        secret: value
+        for secret, value in (blueprint.values | own.values).items()
+        # As in the game: a config is read after the launch arguments, and wins.
+        if not any(sets_secret("", config, secret) for config in configs)
+    }
+    return (blueprint.arguments, own.arguments), argued
 
 
 def read_token(name: str, secret: ServerSecret, token: str) -> str:

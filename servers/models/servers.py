@@ -1,7 +1,7 @@
 """Servers, and what is known about their crashes."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Self
 
@@ -616,15 +616,15 @@ class Server(models.Model):
         """What it is started with, from the rows as they are now."""
         blueprint = self.blueprint
         return LaunchSettings(
-            *astuple(self.launch_texts),
-            blueprint.pk,
-            blueprint.place_references,
-            self.port,
-            self.bind_address,
-            self.host.bind_address,
-            blueprint.memory_limit_mib,
-            blueprint.tasks_limit,
-            blueprint.cpu_weight,
+            **asdict(self.launch_texts),
+            blueprint_id=blueprint.pk,
+            place_references=blueprint.place_references,
+            port=self.port,
+            bind_address=self.bind_address,
+            host_bind_address=self.host.bind_address,
+            memory_limit_mib=blueprint.memory_limit_mib,
+            tasks_limit=blueprint.tasks_limit,
+            cpu_weight=blueprint.cpu_weight,
         )
 
     @property

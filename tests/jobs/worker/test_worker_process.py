@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.claimed_jobs import ClaimedJob
-from jobs.logs import job_output, log_writer
+from jobs.logs import Ending, job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
 from jobs.queue.claim_statements import set_running
@@ -499,6 +499,24 @@ def test_a_claim_whose_commit_the_database_refused_is_forgotten(
     loop._claim(2)
     assert loop._running.ids() == set()
     assert loop._claimed == []
+
+
+def test_a_refused_end_holds_up_no_waiting_job(
+    servers: list[Server], host: Host
+) -> None:
+    """The claim in the transaction of a refused batch is undone with it, so it is made again at once."""
+    loop = WorkerLoop(host=host, concurrency=1)
+    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
+    lost = enqueue("stop", server=servers[0], requested_by=None)
+    loop._store_and_claim()
+    (job,) = loop._claimed
+    behind = enqueue("stop", server=servers[1], requested_by=None)
+    Job.objects.filter(pk=lost.pk).update(state=JobState.FAILED, error="another's verdict")
+    loop._writer.finish(job, Ending(JobState.SUCCEEDED, 0))
+    loop._store_and_claim()
+    assert [claimed.pk for claimed in loop._claimed] == [behind.pk]
+    assert loop._running.ids() == {behind.pk}
+    assert Job.objects.get(pk=lost.pk).error == "another's verdict"
 
 
 def test_a_job_that_is_given_back_and_claimed_again_meanwhile_is_not_taken_for_lost(
