@@ -501,9 +501,7 @@ def test_a_claim_whose_commit_the_database_refused_is_forgotten(
     assert loop._claimed == []
 
 
-def test_a_refused_end_holds_up_no_waiting_job(
-    servers: list[Server], host: Host
-) -> None:
+def test_a_refused_end_holds_up_no_waiting_job(servers: list[Server], host: Host) -> None:
     """The claim in the transaction of a refused batch is undone with it, so it is made again at once."""
     loop = WorkerLoop(host=host, concurrency=1)
     loop._worker = register_worker(host, concurrency=1, is_claiming=True)
