@@ -32,7 +32,7 @@ from hostops.specs import (
     SteamAccount,
 )
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, announce, is_away, outage_log, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
@@ -294,6 +294,7 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
     and holds no connection to the database in between. Raises OperationCancelled.
     """
     until = monotonic() + CODE_WAIT_SECONDS
+    what = f"job {job_id}: no code can be read yet"
     while True:
         cancel.raise_if_cancelled()
         try:
@@ -301,8 +302,10 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.warning("job %s: no code can be read yet: %s", job_id, error)
+            outage_log.tell(what, error)
             code = ""
+        else:
+            outage_log.end(what)
         finally:
             if not connection.in_atomic_block:
                 connection.close()

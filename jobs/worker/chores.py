@@ -73,11 +73,9 @@ class Chore:
         try:
             has_more = bool(self._do())
         except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, f"{self._do.__qualname__} failed", error)
             if is_away(error):
-                logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
                 connection.close()
-            else:
-                faults.tell(logger, f"{self._do.__name__} failed", error)
         self._due_at = monotonic() + self._interval_seconds
         return has_more
 
