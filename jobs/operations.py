@@ -441,12 +441,26 @@ def read_config_chain(
         # A start that repeats a run writes settings that the rows no longer have.
         secrets |= read_running_secrets(host_name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
-        if chain == server.read_row().config_chain:
+        if is_stored(server, chain):
             return {}
     except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)
         return {}
     return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}
+
+
+def is_stored(server: ClaimedServer, chain: list[dict[str, Any]]) -> bool:
+    """Return whether a server's row has this config chain; False if the database is away now.
+
+    The job's end, which stores the chain, waits for the database.
+    """
+    try:
+        return bool(chain == server.read_row().config_chain)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        outage_log.tell(f"server {server.name}: its config chain cannot be compared", error)
+        return False
 
 
 def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:
