@@ -215,8 +215,12 @@ class Sight:
 
 
 def has_lapsed_by_clock(worker: Worker) -> bool:
-    """Return whether the lease of `worker` is over, if its machine's clock and this one agree."""
-    return not worker.is_alive
+    """Return whether the lease of `worker` is over, if its machine's clock and this one agree.
+
+    With a heartbeat from the future that is not known, and its jobs may run.
+    """
+    oldest, _ = Worker.lease_limits()
+    return worker.stopped_at is not None or worker.heartbeat_at < oldest
 
 
 def is_gone(

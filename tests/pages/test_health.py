@@ -163,6 +163,15 @@ def test_workers_that_stopped_or_do_not_beat_do_not_count(worker: Worker) -> Non
     facts(503)
 
 
+def test_a_heartbeat_from_the_future_is_none(worker: Worker, server: Server) -> None:
+    """The clock was set back while the worker was frozen, or dead."""
+    ahead = timezone.now() + timedelta(hours=1)
+    Worker.objects.update(heartbeat_at=ahead)
+    assert "not heard from since the clock was set back" in facts(503)["reason"]
+    Worker.objects.update(heartbeat_at=timezone.now() + timedelta(seconds=10))  # a clock ahead
+    facts()
+
+
 def make_far_host(**fields: Any) -> Host:
     """Return a host whose worker was last heard of an hour ago."""
     far = Host.objects.create(name="far", **fields)
@@ -238,6 +247,20 @@ def waiting(worker: Worker, server: Server) -> Job:
 def test_a_worker_that_beats_and_does_nothing_is_a_fault(waiting: Job) -> None:
     reason = facts(503)["reason"]
     assert reason.startswith(f"Host local: job {waiting.pk} could have run for 60 s")
+
+
+@pytest.mark.parametrize("column", ["finished_at", "created_at", "worker"])
+def test_what_was_before_the_clock_was_set_back_is_long_ago(waiting: Job, column: str) -> None:
+    ahead = timezone.now() + timedelta(hours=1)
+    if column == "worker":
+        Worker.objects.update(started_at=ahead)
+    elif column == "created_at":
+        Job.objects.update(created_at=ahead)
+    else:
+        Job.objects.create(
+            operation="check", host=waiting.host, state=JobState.SUCCEEDED, finished_at=ahead
+        )
+    assert facts(503)["reason"].startswith(f"Host local: job {waiting.pk} could have run")
 
 
 def test_a_job_that_waits_for_another_one_is_none(waiting: Job) -> None:
