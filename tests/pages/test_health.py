@@ -456,6 +456,21 @@ def test_a_full_disk_below_the_file_is_told(
     )
 
 
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite has one lock for all who write")
+def test_a_database_that_others_keep_locked_is_told(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l4d2site.health.database_state.LOCK_SECONDS", 0.01)
+    assert facts()["database"] == "ok"
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as another:
+        another.execute("BEGIN IMMEDIATE")
+        told = facts(503)
+    assert told["database"] == "locked"
+    assert told["faults"] == [
+        "Another program keeps the database locked: nothing can be stored until it is done."
+    ]
+
+
 def test_little_space_on_the_panels_own_disk_is_noted(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
