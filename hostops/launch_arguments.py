@@ -581,8 +581,9 @@ def _judge_command(word: str, place: str, values: Sequence[str]) -> Iterator[Fau
         return
     for name in names_used(" ".join((word[1:], *values))):
         if reason := MOVING.get(name) or SECRETS.get(name) or NO_COMMANDS.get(name):
+            # Quoted, because words that follow a password's name are masked in logs.
             shown = word if name == word[1:].lower() else f"{word} with {name}"
-            yield Fault(place, f"{shown} cannot be a launch argument: {reason}.")
+            yield Fault(place, f"“{shown}” cannot be a launch argument: {reason}.")
 
 
 def _refuse_hidden(word: str, place: str, first: str) -> Fault:
@@ -624,8 +625,8 @@ def _refusal(name: str, option: Option) -> str:
     if option.who is Who.SAFEROOM:
         return f"Saferoom sets {name} itself: {option.text}. Leave it out of the launch arguments."
     if option.who is Who.ADMIN:
-        return f"{name} cannot be a launch argument: {option.text}."
-    return f"{name} cannot be used: {option.text}. Leave it out of the launch arguments."
+        return f"“{name}” cannot be a launch argument: {option.text}."
+    return f"“{name}” cannot be used: {option.text}. Leave it out of the launch arguments."
 
 
 def _as_words(arguments: Iterable[Argument]) -> Iterator[str]:

@@ -375,7 +375,7 @@ def test_a_restart_with_an_old_plan_keeps_the_join_password(instance: InstanceLa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-binary", "/bin/echo"], ["-binary cannot be used"]),
+        (["-binary", "/bin/echo"], ["“-binary” cannot be used"]),
         (
             ["+hostname", "x -autoupdate -steam_dir . -steamcmd_script y;id;:"],
             ["-autoupdate", "“;”"],
