@@ -499,7 +499,7 @@ def _judge_values(first: str, values: Sequence[tuple[str, str]]) -> Iterator[Fau
             yield Fault(
                 where,
                 f"“{_shown(word)}” contains “//”, behind which the game takes all for a comment: "
-                f"put {_shown(first.lstrip('+'))} into the config, its value in quotation marks.",
+                f"put “{_shown(first.lstrip('+'))}” into the config, its value in quotation marks.",
             )
         if word.startswith(("-", "+")):
             yield _refuse_hidden(word, where, first)
@@ -591,12 +591,12 @@ def _refuse_hidden(word: str, place: str, first: str) -> Fault:
     option = OPTIONS.get(name)
     if option and option.who is not Who.OWNER:
         return Fault(
-            place, f"The value of {_shown(first)} contains {name}, and {_refusal(name, option)}"
+            place, f"The value of “{_shown(first)}” contains “{name}”, and {_refusal(name, option)}"
         )
     return Fault(
         place,
-        f"The value of {_shown(first)} contains “{_shown(word)}”, which the game would take for a launch "
-        f"argument of its own: put {_shown(first.lstrip('+-'))} into the config.",
+        f"The value of “{_shown(first)}” contains “{_shown(word)}”, which the game would take for a launch "
+        f"argument of its own: put “{_shown(first.lstrip('+-'))}” into the config.",
     )
 
 

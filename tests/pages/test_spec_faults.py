@@ -12,7 +12,7 @@ from servers.models import Blueprint, Server
 from tests.fakes import FakeHost
 
 HIDDEN_PORT = '+hostname "Night crew -port 27097"'
-SENTENCE = "The value of +hostname contains -port, and Saferoom sets -port itself"
+SENTENCE = "The value of “+hostname” contains “-port”, and Saferoom sets -port itself"
 
 pytestmark = pytest.mark.django_db
 
