@@ -201,6 +201,7 @@ class Host:
         callbacks = Callbacks(**given)
         make_root(self._layout)
         with (
+            disk_usage.explain_full_disk(self._layout),
             hold(self._layout.host_lock_path, "steam-login", callbacks, shared=True),
             hold(self._layout.steam_lock_path, "steam-login", callbacks) as lock,
         ):
@@ -219,6 +220,7 @@ class Host:
         callbacks = Callbacks(**given)
         make_root(self._layout)
         with (
+            disk_usage.explain_full_disk(self._layout),
             hold(self._layout.host_lock_path, "check-update", callbacks, shared=True),
             hold(self._layout.steam_lock_path, "check-update", callbacks) as lock,
         ):
@@ -720,7 +722,10 @@ class Host:
     def _whole_host(self, purpose: str, callbacks: Callbacks) -> Iterator[int]:
         """Keep every other operation out; yields the lock's descriptor for commands to inherit."""
         make_root(self._layout)
-        with hold(self._layout.host_lock_path, purpose, callbacks) as lock:
+        with (
+            disk_usage.explain_full_disk(self._layout),
+            hold(self._layout.host_lock_path, purpose, callbacks) as lock,
+        ):
             yield lock
 
     @contextlib.contextmanager
@@ -729,9 +734,12 @@ class Host:
         instance = self._layout.instance(name)
         purpose = f"{verb} {name}"
         make_root(self._layout)
+        lock_path = self._layout.instance_lock_path(name)
         with (
+            disk_usage.explain_full_disk(self._layout),
             hold(self._layout.host_lock_path, purpose, callbacks, shared=True),
-            hold(self._layout.instance_lock_path(name), purpose, callbacks),
+            # Servers have to be stopped, reset and deleted on a full disk too.
+            hold(lock_path, purpose, callbacks, may_be_nameless=True),
         ):
             yield instance
 
@@ -740,7 +748,10 @@ class Host:
         """Have the overlay versions of `spec` ready, and keep them for the duration of the block."""
         make_root(self._layout)
         needs = version_folders.Needs(spec.name, self._content, self._settings.min_free_bytes)
-        with version_folders.hold_ready(self._layout, spec.overlays, needs, callbacks):
+        with (
+            disk_usage.explain_full_disk(self._layout),
+            version_folders.hold_ready(self._layout, spec.overlays, needs, callbacks),
+        ):
             yield
 
     def _fingerprint(self, name: str) -> str:
@@ -766,6 +777,11 @@ class Host:
             process_driver.end_survivors(instance, callbacks)
             if (last_run := runs.read_run(instance)) is not None:
                 runs.mark_known(instance, last_run)
+                if not runs.was_asked_to_stop(instance, last_run):
+                    callbacks.warn(
+                        f"The disk is full, so it is not noted that {instance.name} is to stay stopped. "
+                        "Make room, and stop it once more."
+                    )
             callbacks.say(f"{instance.name} does not run.")
             return
         callbacks.stage("Stopping")

@@ -499,7 +499,7 @@ def _judge_values(first: str, values: Sequence[tuple[str, str]]) -> Iterator[Fau
             yield Fault(
                 where,
                 f"“{_shown(word)}” contains “//”, behind which the game takes all for a comment: "
-                f"put {_shown(first.lstrip('+'))} into the config, its value in quotation marks.",
+                f"put “{_shown(first.lstrip('+'))}” into the config, its value in quotation marks.",
             )
         if word.startswith(("-", "+")):
             yield _refuse_hidden(word, where, first)
@@ -581,8 +581,9 @@ def _judge_command(word: str, place: str, values: Sequence[str]) -> Iterator[Fau
         return
     for name in names_used(" ".join((word[1:], *values))):
         if reason := MOVING.get(name) or SECRETS.get(name) or NO_COMMANDS.get(name):
+            # Quoted, because words that follow a password's name are masked in logs.
             shown = word if name == word[1:].lower() else f"{word} with {name}"
-            yield Fault(place, f"{shown} cannot be a launch argument: {reason}.")
+            yield Fault(place, f"“{shown}” cannot be a launch argument: {reason}.")
 
 
 def _refuse_hidden(word: str, place: str, first: str) -> Fault:
@@ -590,12 +591,12 @@ def _refuse_hidden(word: str, place: str, first: str) -> Fault:
     option = OPTIONS.get(name)
     if option and option.who is not Who.OWNER:
         return Fault(
-            place, f"The value of {_shown(first)} contains {name}, and {_refusal(name, option)}"
+            place, f"The value of “{_shown(first)}” contains “{name}”, and {_refusal(name, option)}"
         )
     return Fault(
         place,
-        f"The value of {_shown(first)} contains “{_shown(word)}”, which the game would take for a launch "
-        f"argument of its own: put {_shown(first.lstrip('+-'))} into the config.",
+        f"The value of “{_shown(first)}” contains “{_shown(word)}”, which the game would take for a launch "
+        f"argument of its own: put “{_shown(first.lstrip('+-'))}” into the config.",
     )
 
 
@@ -624,8 +625,8 @@ def _refusal(name: str, option: Option) -> str:
     if option.who is Who.SAFEROOM:
         return f"Saferoom sets {name} itself: {option.text}. Leave it out of the launch arguments."
     if option.who is Who.ADMIN:
-        return f"{name} cannot be a launch argument: {option.text}."
-    return f"{name} cannot be used: {option.text}. Leave it out of the launch arguments."
+        return f"“{name}” cannot be a launch argument: {option.text}."
+    return f"“{name}” cannot be used: {option.text}. Leave it out of the launch arguments."
 
 
 def _as_words(arguments: Iterable[Argument]) -> Iterator[str]:

@@ -421,6 +421,9 @@ def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
     """Whether the previous run, which is over, ended on its own while this host was up."""
     if last_run["boot_id"] != read_boot_id():
         return False
+    # On a full disk only this file could be made of the two.
+    if os.path.lexists(f"{instance}/console/{int(last_run['run'])}.stop"):
+        return False
     try:
         stop = _read_json(f"{instance}/stop.json")
         return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))

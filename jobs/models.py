@@ -105,7 +105,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
     def alive(self) -> "WorkerQuerySet":
         """Return the workers that have not stopped and whose heartbeat is within the lease."""
-        return self.filter(stopped_at=None, heartbeat_at__gte=Worker.lease_limit())
+        return self.filter(stopped_at=None, heartbeat_at__range=Worker.lease_limits())
 
 
 class Worker(models.Model):
@@ -137,14 +137,20 @@ class Worker(models.Model):
         return f"worker {self.pid} on {self.host}"
 
     @classmethod
-    def lease_limit(cls) -> datetime:
-        """Return the oldest heartbeat with which a worker still counts as alive."""
-        return timezone.now() - timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS)
+    def lease_limits(cls) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest heartbeat with which a worker counts as alive.
+
+        Clocks of machines differ a little. A heartbeat from further ahead is one from before the clock was set
+        back, and proves nothing.
+        """
+        now, lease = timezone.now(), timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS)
+        return now - lease, now + lease
 
     @property
     def is_alive(self) -> bool:
         """Whether the worker has not stopped and its heartbeat is within the lease."""
-        return self.stopped_at is None and self.heartbeat_at >= self.lease_limit()
+        oldest, newest = self.lease_limits()
+        return self.stopped_at is None and oldest <= self.heartbeat_at <= newest
 
 
 class JobQuerySet(models.QuerySet["Job"]):

@@ -32,7 +32,7 @@ from hostops.specs import (
     SteamAccount,
 )
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, announce, is_away, outage_log, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import HOST_OPERATIONS, STARTS, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
@@ -299,6 +299,7 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
     and holds no connection to the database in between. Raises OperationCancelled.
     """
     until = monotonic() + CODE_WAIT_SECONDS
+    what = f"job {job_id}: no code can be read yet"
     while True:
         cancel.raise_if_cancelled()
         try:
@@ -306,8 +307,10 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.warning("job %s: no code can be read yet: %s", job_id, error)
+            outage_log.tell(what, error)
             code = ""
+        else:
+            outage_log.end(what)
         finally:
             if not connection.in_atomic_block:
                 connection.close()
@@ -443,12 +446,26 @@ def read_config_chain(
         # A start that repeats a run writes settings that the rows no longer have.
         secrets |= read_running_secrets(host_name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
-        if chain == server.read_row().config_chain:
+        if is_stored(server, chain):
             return {}
     except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)
         return {}
     return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}
+
+
+def is_stored(server: ClaimedServer, chain: list[dict[str, Any]]) -> bool:
+    """Return whether a server's row has this config chain; False if the database is away now.
+
+    The job's end, which stores the chain, waits for the database.
+    """
+    try:
+        return bool(chain == server.read_row().config_chain)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        outage_log.tell(f"server {server.name}: its config chain cannot be compared", error)
+        return False
 
 
 def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:

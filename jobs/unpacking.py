@@ -8,7 +8,6 @@ all.
 
 import errno
 import hashlib
-import logging
 import os
 import re
 import shutil
@@ -36,12 +35,10 @@ from hostops.specs import (
     UnpackLimits,
     require_files,
 )
-from jobs.database import is_away
+from jobs.database import is_away, outage_log
 from servers import store
 from servers.content import describe_overlay, describe_plugins
 from servers.models import Overlay, OverlayVersion, Upload, UploadPart
-
-logger = logging.getLogger(__name__)
 
 ARCHIVE = re.compile(
     r".+\.(?:zip|7z|rar|tar|tgz|tbz2?|txz|tar\.(?:gz|bz2|xz|zst))", re.IGNORECASE | re.DOTALL
@@ -438,13 +435,17 @@ def outlast(step: Callable[[], T], cancel: CancelToken) -> T:
 
     Raises OperationCancelled while it waits.
     """
+    what = "no version can be stored yet"
     while True:
         try:
-            return step()
+            done = step()
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.warning("no version can be stored yet: %s", error)
+            outage_log.tell(what, error)
+        else:
+            outage_log.end(what)
+            return done
         finally:
             if not connection.in_atomic_block:
                 connection.close()

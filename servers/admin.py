@@ -342,9 +342,23 @@ class ServerAdminForm(SecretsForm, OwnerLimitForm):
         take_server_place(owner)
 
     def clean(self) -> dict[str, Any]:
-        """Give a server without a port the next free one, or say in the form that there is none."""
+        """Give a server without a port the next free one, or say in the form that there is none.
+
+        A new name or host is refused if a job has come in since the fields were shown.
+        """
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or getattr(self.instance, "host", None)
+        if (
+            self.instance.pk
+            and host
+            and (moved := {"name", "host"}.intersection(self.changed_data))
+        ):
+            # Requests for jobs lock the host's row too: none can slip in before this is stored.
+            both = Host.objects.filter(pk__in=[self.instance.host_id, host.pk]).order_by("pk")
+            list(both.select_for_update(no_key=True))
+            server = Server.objects.filter(pk=self.instance.pk).first()
+            if server and (text := server.removal_obstacle()):
+                self.add_error(min(moved), text)
         if host and host.pk != self.instance.host_id and host.placement_obstacle:
             self.add_error("host", host.placement_obstacle)
         port, is_any_allowed = cleaned.get("port"), self.is_any_port_allowed
@@ -420,14 +434,14 @@ class ServerAdmin(GuardedDeletion, OwnerLimitAdmin):
         return [*written, *version, *(self.probed if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:
-        """Protect fields that jobs write, and name and host while files on the host depend on them.
+        """Protect fields that jobs write, and name and host while a job or files on the host depend on them.
 
         The owner too, who may delete and remove it, from people who may only change it. And the blueprint from
         people who may not read all of them: who configures a server reads its blueprint.
         """
         kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
         if obj:
-            kept += ["name", "host"] if obj.has_instance else []
+            kept += ["name", "host"] if obj.removal_obstacle() else []
             kept += [] if may(request.user, Verb.REMOVE) else ["owner"]
             kept += [] if may(request.user, Verb.VIEW_BLUEPRINT) else ["blueprint"]
         return [*self.probed, *kept]

@@ -178,6 +178,11 @@ def end(
     last_run = _wait_for_record(instance)
     if last_run is not None:
         runs.mark_stopping(instance, last_run)
+        if not runs.was_asked_to_stop(instance, last_run):
+            callbacks.warn(
+                f"The disk is full, so it is not noted that {instance.name} is asked to stop: its end will be "
+                "taken for a crash."
+            )
     tail = console_files.ConsoleTail(instance, console_files.end_of_console(instance), callbacks)
     has_ended = False
     if (ask or ask_to_quit)(instance):

@@ -8,6 +8,7 @@ from hostops.drivers.host_settings import HostSettings
 from hostops.drivers.readiness import find_answering
 from hostops.instances import runs
 from hostops.instances.status_memory import StatusMemory
+from hostops.linux.files import tolerate_no_space
 from hostops.specs import SILENT_NOTE, InstanceState, InstanceStatus
 
 _UNATTENDED_SECONDS = 5.0
@@ -63,10 +64,12 @@ class StatusReader:
         run = runs.read_run(instance)
         if run is None or run.run != status.run:
             return
-        if does_answer:
-            runs.mark_ready(instance, run)
-        elif (
-            status.state is InstanceState.STARTING
-            and time.time() - run.started_at > self._settings.start_timeout_seconds
-        ):
-            unanswered.give_up_on(self._settings, instance, run)
+        # On a full disk the other servers' states matter too; a later look records it.
+        with tolerate_no_space():
+            if does_answer:
+                runs.mark_ready(instance, run)
+            elif (
+                status.state is InstanceState.STARTING
+                and time.time() - run.started_at > self._settings.start_timeout_seconds
+            ):
+                unanswered.give_up_on(self._settings, instance, run)

@@ -9,7 +9,7 @@ from hostops.errors import HostError
 from hostops.instances.full_copies import Version, read_manifest
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import free_bytes, tree_size
+from hostops.linux.files import free_bytes, is_no_space, tree_size
 from hostops.linux.untrusted import UntrustedFileError
 
 MIN_FREE_BYTES = 1024**3
@@ -48,6 +48,20 @@ def require_room(
         f"{named or 'nothing of Saferoom'}. "
         "Reset or delete servers that you do not need, or make the disk larger."
     )
+
+
+@contextlib.contextmanager
+def explain_full_disk(layout: HostLayout) -> Iterator[None]:
+    """Turn the error of a write for which the disk has no room into a HostError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+        raise HostError(
+            f"The disk of {layout.root} is full. Reset or delete servers that you do not need, or make it "
+            "larger, and try again."
+        ) from error
 
 
 def _measure(instance: InstanceLayout, top: Path, ours: Mapping[str, Sequence[Version]]) -> int:

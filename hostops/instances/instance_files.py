@@ -38,7 +38,14 @@ from hostops.launch_arguments import drop_faulty
 from hostops.launching import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
+from hostops.linux.files import (
+    make_dir,
+    remove_leftovers,
+    remove_tree,
+    sync_dir,
+    tolerate_no_space,
+    write_atomically,
+)
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import (
     NAME_PATTERN,
@@ -457,9 +464,12 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
             # Whatever it is: a link that the game has put there is removed too.
             if untrusted.exists(folder, instance.trusted_dir):
                 _doom(layout, instance, folder)
-        untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
         admin_files.forget(instance)
-    finish_deletions(layout, instance.name)
+        # First: on a full disk there is no room for the new folder until then.
+        finish_deletions(layout, instance.name)
+        # Without it, the next start makes it.
+        with tolerate_no_space():
+            untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
     callbacks.say(f"What {instance.name} wrote is removed: its next start is as its first one.")
 
 

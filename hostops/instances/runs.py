@@ -23,7 +23,7 @@ from hostops.instances.console_files import describe_fullness, last_line
 from hostops.launching import EXIT_BUSY, MOUNT_NAME, RUN_VARIABLE
 from hostops.layout import InstanceLayout
 from hostops.linux import process_identity, untrusted
-from hostops.linux.files import write_atomically
+from hostops.linux.files import tolerate_no_space, write_atomically
 from hostops.linux.locks import has_open, is_locked
 from hostops.linux.namespaces import EXIT_FAILED
 from hostops.linux.proc_stat import read_boot_id
@@ -258,18 +258,28 @@ def is_marked_silent(instance: InstanceLayout, run: Run) -> bool:
 
 
 def mark_stopping(instance: InstanceLayout, run: Run) -> None:
-    """Record that this run is being asked to end, so that its end is no crash."""
-    if not was_asked_to_stop(instance, run):
-        _write_mark(instance.stop_path, run)
-    # A later run's mark replaces this one; the file beside the output stays as long as the output.
-    stop_path = instance.console_stop_path(run.run)
-    os.close(untrusted.create_file(stop_path, instance.trusted_dir, 0o640))
+    """Record that this run is being asked to end, so that its end is no crash.
+
+    On a full disk there is room for a file without content at most, or for nothing: `was_asked_to_stop` tells.
+    """
+    is_marked = was_asked_to_stop(instance, run)
+    with tolerate_no_space():
+        # A later run's mark replaces `stop.json`; the file beside the output stays as long as the output.
+        stop_path = instance.console_stop_path(run.run)
+        os.close(untrusted.create_file(stop_path, instance.trusted_dir, 0o640))
+    if not is_marked:
+        with tolerate_no_space():
+            _write_mark(instance.stop_path, run)
 
 
 def mark_known(instance: InstanceLayout, run: Run) -> None:
-    """Record that somebody who asked a finished run to end knows about its end. A crash remains a crash."""
+    """Record that somebody who asked a finished run to end knows about its end. A crash remains a crash.
+
+    On a full disk nothing is recorded: `was_asked_to_stop` tells.
+    """
     if not was_asked_to_stop(instance, run):
-        _write_mark(instance.stop_path, run, had_crashed=run.is_of_this_boot)
+        with tolerate_no_space():
+            _write_mark(instance.stop_path, run, had_crashed=run.is_of_this_boot)
 
 
 def is_marked_ready(instance: InstanceLayout, run: Run) -> bool:
@@ -279,7 +289,18 @@ def is_marked_ready(instance: InstanceLayout, run: Run) -> bool:
 
 def was_asked_to_stop(instance: InstanceLayout, run: Run) -> bool:
     """Whether this run was asked to end."""
-    return _marked_run(instance.stop_path, instance) == run.run
+    return _read_stop(instance, run) is not None
+
+
+def _read_stop(instance: InstanceLayout, run: Run) -> _Mark | None:
+    """Return the mark of this run's being asked to end; None if it was not."""
+    mark = _read_as(_Mark.parse, instance.stop_path, instance)
+    if mark is not None and mark.run == run.run:
+        return mark
+    # Where the disk was full, only the file without content could be made.
+    if untrusted.exists(instance.console_stop_path(run.run), instance.trusted_dir):
+        return _Mark(run.run, at=0.0)
+    return None
 
 
 def read_status(instance: InstanceLayout) -> InstanceStatus:
@@ -292,9 +313,9 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         run = read_run(instance)  # The lock's holder may have recorded the next run since.
     if run is None:
         return InstanceStatus(name, InstanceState.STOPPED)
-    stop = _read_as(_Mark.parse, instance.stop_path, instance)
-    is_stopping = stop is not None and stop.run == run.run
-    had_crashed = stop is not None and is_stopping and stop.had_crashed
+    stop = _read_stop(instance, run)
+    is_stopping = stop is not None
+    had_crashed = stop is not None and stop.had_crashed
     status = InstanceStatus(
         name,
         InstanceState.STOPPED,
@@ -375,8 +396,7 @@ def read_facts(instance: InstanceLayout, number: int) -> RunFacts | None:
         return None
     if is_going_on:
         return RunFacts(number, run.started_at, run.release)
-    stop_path = instance.console_stop_path(number)
-    if untrusted.exists(stop_path, instance.trusted_dir) or was_asked_to_stop(instance, run):
+    if was_asked_to_stop(instance, run):
         ending = RunEnding.STOPPED
     else:
         ending = RunEnding.CRASHED if run.is_of_this_boot else RunEnding.HOST_RESTARTED
@@ -426,11 +446,15 @@ def note_end(instance: InstanceLayout, run: Run) -> End:
 
 
 def call_off_restart(instance: InstanceLayout, run: Run) -> None:
-    """Record that the server must not be restarted after the crash of this run, its last one."""
+    """Record that the server must not be restarted after the crash of this run, its last one.
+
+    On a full disk nothing is recorded, and nothing could be restarted.
+    """
     end = read_end(instance, run) or End(run.run, "", time.time())
     if not end.is_final:
         record = {"run": end.run, "end": end.end, "at": end.at}
-        write_atomically(instance.final_path, json.dumps(record))
+        with tolerate_no_space():
+            write_atomically(instance.final_path, json.dumps(record))
 
 
 def has_crashed(instance: InstanceLayout, run: Run) -> bool:

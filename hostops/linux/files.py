@@ -25,6 +25,25 @@ _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own bloc
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA, errno.EINVAL, errno.EPERM, errno.EACCES)
 
 
+def is_no_space(error: OSError) -> bool:
+    """Whether a disk, or the quota on it, had no room for what was written."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def tolerate_no_space() -> Iterator[None]:
+    """Leave out the rest of the block if the disk is full.
+
+    For notes without which an operation can do its work: what ends a server or frees space has to work on a
+    full disk, as a game can fill it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+
+
 def make_dir(path: Path, mode: int = 0o750) -> Path:
     """Create the folder, and its parents if they are missing, and return it."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.linux import process_identity, untrusted
-from hostops.linux.files import make_dir
+from hostops.linux.files import make_dir, tolerate_no_space
 from hostops.linux.proc_stat import read_boot_id
 from hostops.linux.process import end_group
 from hostops.linux.untrusted import UntrustedFileError
@@ -51,11 +51,15 @@ def hold(
     callbacks: Callbacks,
     *,
     shared: bool = False,
+    may_be_nameless: bool = False,
 ) -> Iterator[int]:
     """Hold the lock at `path` for the block; yields its descriptor, for commands to inherit.
 
     Waits for the current holder, saying so once; a cancel ends the waiting. If the holder is dead and only
     a command that it started still holds the lock, that command is ended.
+
+    With `may_be_nameless`, a disk that has no room for the holder's name does not matter. No command may then
+    inherit the lock: others would take it for an orphan, and end it.
     """
     make_dir(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -63,7 +67,8 @@ def hold(
         _acquire(descriptor, path, purpose, shared, callbacks)
         if not shared:
             # Before any command starts, so that every heir of this lock finds its parent's name.
-            _write_holder(descriptor, purpose)
+            with tolerate_no_space() if may_be_nameless else contextlib.nullcontext():
+                _write_holder(descriptor, purpose)
         try:
             yield descriptor
         finally:
@@ -75,13 +80,17 @@ def hold(
 
 @contextlib.contextmanager
 def hold_if_free(path: Path, purpose: str) -> Iterator[bool]:
-    """Hold the lock at `path` exclusively for the block if nobody has it; yields whether we got it."""
+    """Hold the lock at `path` exclusively for the block if nobody has it; yields whether we got it.
+
+    A disk that has no room for the holder's name does not matter, since no command inherits the lock.
+    """
     make_dir(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         is_ours = _try_lock(descriptor, fcntl.LOCK_EX)
         if is_ours:
-            _write_holder(descriptor, purpose)
+            with tolerate_no_space():
+                _write_holder(descriptor, purpose)
         try:
             yield is_ours
         finally:

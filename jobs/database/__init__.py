@@ -11,7 +11,14 @@ from jobs.database.change_signals import (
     open_change_signal,
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
-from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
+from jobs.database.outage_lines import outage_log
+from jobs.database.outages import (
+    Outage,
+    find_outage,
+    find_write_outage,
+    is_away,
+    is_write_locked,
+)
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
     Statement,
@@ -46,7 +53,9 @@ __all__ = [
     "is_away",
     "is_schema_behind",
     "is_shared",
+    "is_write_locked",
     "keep_private",
     "open_change_signal",
+    "outage_log",
     "write_turn",
 ]

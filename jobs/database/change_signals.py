@@ -17,6 +17,7 @@ import psycopg
 from django.db import connection
 
 from hostops.linux.inotify import IN_MODIFY, Inotify
+from jobs.database.outage_lines import outage_log
 from jobs.database.outages import is_away
 from jobs.database.sql import Statement, execute_all, find_database_file
 
@@ -208,6 +209,7 @@ class NotifySignal:
     def __init__(self, channel: Channel, retry_seconds: float = 1.0) -> None:
         self._channel = channel
         self._retry_seconds = retry_seconds
+        self._what = f"cannot listen on {channel}"
         self._parameters = connection.get_connection_params()
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -216,6 +218,7 @@ class NotifySignal:
         try:
             if self._connection is None:
                 self._connection = self._listen()
+                outage_log.end(self._what)
                 return True
             if has_notification(self._connection):
                 return True
@@ -226,7 +229,7 @@ class NotifySignal:
         except psycopg.Error as error:
             if not is_away(error):
                 raise
-            logger.warning("cannot listen on %s: %s", self._channel, str(error).strip())
+            outage_log.tell(self._what, error)
             self.close()
             interrupt.wait(min(seconds, self._retry_seconds))
             return False

@@ -17,7 +17,7 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, co
 
 from jobs.database.sql import find_database_file
 
-__all__ = ["Outage", "find_outage", "find_write_outage", "is_away"]
+__all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked"]
 
 
 class Outage(StrEnum):
@@ -119,10 +119,21 @@ def find_write_outage() -> Outage | None:
     return None
 
 
-def ask_for_write_lock(database: Path) -> None:
+def is_write_locked(database: Path, seconds: float) -> bool:
+    """Return whether others keep the lock of an SQLite database for longer than this."""
+    try:
+        ask_for_write_lock(database, seconds)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return True
+    return False
+
+
+def ask_for_write_lock(database: Path, seconds: float = LOCK_SECONDS) -> None:
     """Take the write lock and release it. Raises what SQLite raises."""
     address = f"{database.absolute().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(address, timeout=LOCK_SECONDS, uri=True)) as another:
+    with closing(sqlite3.connect(address, timeout=seconds, uri=True)) as another:
         another.execute("BEGIN IMMEDIATE")
         another.execute("ROLLBACK")
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
-from jobs.database import is_away
+from jobs.database import is_away, outage_log
 from jobs.live.open_streams import OpenStreams, StreamPlace
 from jobs.live.stream_access import Permit, find_revoked_and_disconnect, right_changes
 from jobs.live.topic_reader import Answer, Position, Reader, Reading
@@ -32,6 +32,8 @@ CHECK_SECONDS = 15.0
 """How often the permits of watchers are checked: it takes about 1.2 ms of CPU time for each person."""
 CHECK_SOON_SECONDS = 2.0
 """The shortest time between two checks, after something that permits depend on has changed."""
+PERMITS = "the permits of open streams cannot be checked"
+"""What a failed check means, for the log."""
 REPLAY_PAUSE_SECONDS = 0.5
 """How long a watcher waits before it tries again to read from a database that is away."""
 KEPT_BYTES = 1 << 20
@@ -278,9 +280,13 @@ class Hub:
             return
         if error := check.exception():
             # Watchers that were let in stay until a check succeeds.
-            logger.warning("the permits of open streams cannot be checked: %s", error)
+            if is_away(error):
+                outage_log.tell(PERMITS, error)
+            else:
+                logger.warning("%s: %s", PERMITS, error)
             self._checked_changes = -1  # It may have been about a change.
             return
+        outage_log.end(PERMITS)
         # Some watchers may have left since.
         self._revoked |= check.result() & self._permits.keys()
         if self._revoked:

@@ -10,7 +10,15 @@ from time import monotonic
 
 from django.db import connection
 
-from jobs.database import ChangeSignal, Channel, Interrupt, Pace, is_away, open_change_signal
+from jobs.database import (
+    ChangeSignal,
+    Channel,
+    Interrupt,
+    Pace,
+    is_away,
+    open_change_signal,
+    outage_log,
+)
 from jobs.live.topics import Batch, Snapshot, Topic
 
 logger = logging.getLogger(__name__)
@@ -23,6 +31,8 @@ READS_AT_ONCE = 5
 """One person's action makes a few commits in a row: none of them has to wait. A flood of commits does."""
 MAX_PAUSE_SECONDS = 1.0
 READ_ALL_SECONDS = 0.25
+OUTAGE = "the streams cannot be read"
+"""What an outage means here, for the log."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +161,10 @@ class Reader(threading.Thread):
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.warning("the database does not answer the streams: %s", str(error).strip())
+            outage_log.tell(OUTAGE, error)
             connection.close()
+        else:
+            outage_log.end(OUTAGE)
         if len(readings) < len(positions):
             self._interrupt.wait(SIGNAL_SECONDS)
         return readings
@@ -173,9 +185,12 @@ class Reader(threading.Thread):
                     return False
                 if self._signal.wait(SIGNAL_SECONDS, self._interrupt):
                     return True
-        except Exception:
+        except Exception as error:
             # Without a signal the streams are slower but continue; if the reader died, they would all end.
-            logger.exception("the change signal of the streams failed; opening it again")
+            if is_away(error):
+                outage_log.tell(OUTAGE, error)
+            else:
+                logger.exception("the change signal of the streams failed; opening it again")
             self._forget_signal()
             self._interrupt.wait(SIGNAL_SECONDS)
         return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from hostops.errors import HostError
+from jobs.database import is_away, outage_log
 
 REPEAT_SECONDS = 60.0
 
@@ -36,9 +37,13 @@ class FaultLog:
     ) -> None:
         """Log that `what` went wrong, unless the same error was logged within the last minute.
 
-        Errors of the host layer, and errors that are `is_explained`, are logged as their text alone. Any other
-        is a bug of ours: the first time, it is logged with its traceback.
+        An outage of the database is one fault, whatever each error says: `outage_log` has it. Errors of the
+        host layer, and errors that are `is_explained`, are logged as their text alone. Any other is a bug of
+        ours: the first time, it is logged with its traceback.
         """
+        if is_away(error):
+            outage_log.tell(what, error)
+            return
         key = f"{type(error).__name__}: {error}"
         with self._lock:
             now = self._now()

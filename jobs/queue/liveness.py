@@ -1,6 +1,5 @@
 """Identifies the process of a worker, and finds out whether it still exists."""
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +18,9 @@ from django.utils import timezone
 from hostops import __version__
 from hostops.linux.proc_stat import read_boot_id
 from hostops.linux.process_identity import is_alive, read_own_stat
-from jobs.database import Channel, announce, is_away
+from jobs.database import Channel, announce, is_away, outage_log
 from jobs.models import Worker
 from servers.models import Host
-
-logger = logging.getLogger(__name__)
 
 PULSE_SECONDS = 1.0
 
@@ -147,16 +144,18 @@ class Heartbeat:
 
     def _keep_beating(self) -> None:
         interval_seconds = settings.JOB_WORKER_LEASE_SECONDS / 6
+        what = f"the heartbeat of {self._worker} cannot be stored"
         while not self._is_over.wait(interval_seconds):
             try:
                 beat(self._worker, is_claiming=self._is_claiming())
             except Exception as error:
                 if not is_away(error):
                     raise
-                logger.warning("the heartbeat of %s cannot be stored: %s", self._worker, error)
+                outage_log.tell(what, error)
                 connection.close()
                 self._steady_since = monotonic()
                 continue
+            outage_log.end()
             if monotonic() - self._last_beat_at > settings.JOB_WORKER_LEASE_SECONDS / 2:
                 self._steady_since = monotonic()
             self._last_beat_at = monotonic()
@@ -216,8 +215,12 @@ class Sight:
 
 
 def has_lapsed_by_clock(worker: Worker) -> bool:
-    """Return whether the lease of `worker` is over, if its machine's clock and this one agree."""
-    return not worker.is_alive
+    """Return whether the lease of `worker` is over, if its machine's clock and this one agree.
+
+    With a heartbeat from the future that is not known, and its jobs may run.
+    """
+    oldest, _ = Worker.lease_limits()
+    return worker.stopped_at is not None or worker.heartbeat_at < oldest
 
 
 def is_gone(

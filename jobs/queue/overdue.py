@@ -18,19 +18,22 @@ def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
     """Return a job of `host` that one of its live `workers` should have claimed; None if there is none.
 
     The job is runnable and has waited for `CLAIM_SECONDS`, and a thread is free. No job has begun or ended in
-    that time, which could have made this one runnable only just now.
+    that time, which could have made this one runnable only just now. A time further ahead than that is one
+    from before the clock was set back, and long ago.
     """
-    limit = timezone.now() - timedelta(seconds=CLAIM_SECONDS)
-    claiming = [one for one in workers if one.is_claiming and one.started_at < limit]
+    now, wait = timezone.now(), timedelta(seconds=CLAIM_SECONDS)
+    lately = (now - wait, now + wait)
+    claiming = [
+        one for one in workers if one.is_claiming and not lately[0] <= one.started_at <= lately[1]
+    ]
     jobs = Job.objects.filter(host=host)
-    if not claiming or not jobs.queued().filter(created_at__lt=limit).exists():
+    if not claiming or not jobs.queued().exclude(created_at__range=lately).exists():
         return None
-    recent = jobs.filter(updated_at__gte=limit)
-    if recent.filter(Q(started_at__gte=limit) | Q(finished_at__gte=limit)).exists():
+    recent = jobs.filter(updated_at__gte=lately[0])
+    if recent.filter(Q(started_at__range=lately) | Q(finished_at__range=lately)).exists():
         return None
     if jobs.running().count() >= sum(one.concurrency for one in claiming):
         return None
     picked = [job.id for job in build_scheduler_state(host).pick(1)]
-    return (
-        Job.objects.filter(pk__in=picked, created_at__lt=limit).values_list("pk", flat=True).first()
-    )
+    overdue = Job.objects.filter(pk__in=picked).exclude(created_at__range=lately)
+    return overdue.values_list("pk", flat=True).first()

@@ -136,8 +136,8 @@ def request(
         if upload:
             upload = lock_upload(upload)
         lock_host(host)
-        if server and not Server.objects.filter(pk=server.pk).exists():
-            raise RequestRefused(_("%(server)s has just been removed.") % {"server": server.name})
+        if server:
+            require_place(server, host)
         if server and operation in (*STARTS, *ENDING_OPERATIONS):
             # This does what was to be done when the server is empty, or replaces it.
             DeferredAction.objects.filter(server=server).delete()
@@ -176,6 +176,16 @@ def refuse_conflicts(operation: str, server: Server, *, accepts_conflicts: bool 
         problems = [one for one in problems if one.is_final]
     if problems:
         raise ContentRefused(operation, server, problems)
+
+
+def require_place(server: Server, host: Host) -> None:
+    """Raise `RequestRefused` if a server was removed, or moved away from `host`, before that was locked."""
+    host_id = Server.objects.filter(pk=server.pk).values_list("host_id", flat=True).first()
+    if host_id is None:
+        raise RequestRefused(_("%(server)s has just been removed.") % {"server": server.name})
+    if host_id != host.pk:
+        text = _("%(server)s has just been moved to another host: try again.")
+        raise RequestRefused(text % {"server": server.name})
 
 
 def lock_run(run: Run) -> None:
@@ -225,7 +235,7 @@ def retry(job: Job, *, requested_by: User) -> Requested:
     return request(
         job.operation,
         server=job.server,
-        host=job.host,
+        host=None if job.server else job.host,  # The server may have moved to another host since.
         requested_by=requested_by,
         retry_of=job,
         # The build that it was going to: it may have got there, and must not go on to another one.

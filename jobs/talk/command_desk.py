@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop
 from hostops.errors import AnswerLostError, HostError
 from hostops.specs import CommandAnswer, CommandWay
 from jobs import operations
-from jobs.database import Channel, announce, execute, is_away, write_turn
+from jobs.database import Channel, announce, execute, is_away, outage_log, write_turn
 from jobs.logs import faults, make_line_safe, mask_known, secrets_of_server
 from servers.models import (
     ANSWER_SECONDS,
@@ -140,7 +140,7 @@ class CommandDesk:
             state, changes = self._carry_out(command)
             store_patiently(
                 lambda: finish(command, CommandState.SENT, state, **changes),
-                f"the answer to {command}",
+                f"the answer to {command} waits",
             )
         except Exception as error:  # noqa: BLE001 - logged; the row becomes `lost`
             faults.tell(logger, f"{command}: its result is not stored", error)
@@ -241,13 +241,16 @@ def store_patiently(store: Callable[[], None], what: str) -> None:
     until = monotonic() + STORE_SECONDS
     while True:
         try:
-            return store()
+            store()
         except Exception as error:
             if not is_away(error) or monotonic() > until:
                 raise
-            logger.warning("%s waits, as the database does not answer: %s", what, error)
+            outage_log.tell(what, error)
             connection.close()
             threading.Event().wait(STORE_RETRY_SECONDS)
+        else:
+            outage_log.end(what)
+            return
 
 
 def masked_for(server: Server) -> Callable[[str], str]:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
-from jobs.database import Channel, Rest, announce, is_away, write_turn
+from jobs.database import Channel, Rest, announce, is_away, outage_log, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job
 from servers.console import Console, to_lines
@@ -441,6 +441,7 @@ def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> Non
     Waits while the database is away, because what is not copied would be lost. For threads that carry out
     jobs: holds no database connection afterwards. Raises OperationCancelled.
     """
+    what = f"server {name}: its console cannot be stored yet"
     while True:
         try:
             server = Server.objects.select_related("host").filter(name=name).first()
@@ -449,8 +450,9 @@ def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> Non
         except DatabaseError as error:
             if connection.in_atomic_block or not is_away(error):
                 raise
-            logger.warning("server %s: its console cannot be stored yet: %s", name, error)
+            outage_log.tell(what, error)
         else:
+            outage_log.end(what)
             return
         finally:
             if not connection.in_atomic_block:

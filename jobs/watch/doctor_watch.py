@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import operations
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, announce, is_away, outage_log, write_turn
 from jobs.logs import faults, make_line_safe
 from servers.models import Host
 
@@ -29,14 +29,15 @@ class DoctorWatch:
         """Store the findings if it is time or `is_asked`, as after an install. Errors are logged."""
         if not is_asked and time.monotonic() < self._due_at:
             return
+        what = f"host {self._host} cannot be examined"
         try:
             self._store()
+            outage_log.end(what)
         except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, what, error)
             if is_away(error):
-                logger.warning("doctor: the database does not answer: %s", error)
                 connection.close()
                 return
-            faults.tell(logger, f"host {self._host} cannot be examined", error)
         self._due_at = time.monotonic() + LOOK_SECONDS
 
     def _store(self) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken, OverlayReport
 from jobs import operations
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, announce, is_away, outage_log, write_turn
 from jobs.logs import faults
 from servers import models
 from servers.content import describe_overlay, describe_release
@@ -38,17 +38,17 @@ class OverlayWatch:
     def look(self) -> float:
         """Store what has changed; return in how many seconds to check again. Errors are logged."""
         began_at = time.thread_time()
+        what = f"the overlays of host {self._host} cannot be reported"
         try:
             self._prune_if_due()
             self._store_news()
+            outage_log.end(what)
         except OperationCancelled:
             return 0.0
         except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, what, error)
             if is_away(error):
-                logger.warning("overlays: the database does not answer: %s", error)
                 connection.close()
-            else:
-                faults.tell(logger, f"the overlays of host {self._host} cannot be reported", error)
         return max(LOOK_SECONDS, (time.thread_time() - began_at) / MOST_OF_A_CORE)
 
     def _store_news(self) -> None:

@@ -33,7 +33,7 @@ from jobs.talk import (
 )
 from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
-from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
+from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation, DatabaseExpectation
 from jobs.worker.running_jobs import RunningJobs
 from servers.store import remove_abandoned, sweep_store_if_due
 
@@ -73,11 +73,9 @@ class Chore:
         try:
             has_more = bool(self._do())
         except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, f"{self._do.__qualname__} failed", error)
             if is_away(error):
-                logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
                 connection.close()
-            else:
-                faults.tell(logger, f"{self._do.__name__} failed", error)
         self._due_at = monotonic() + self._interval_seconds
         return has_more
 
@@ -104,6 +102,7 @@ class Chores:
         self._has_free_thread = has_free_thread
         self._watch = HostWatch(worker.host, is_claiming)
         self._expectation = ClaimExpectation(worker.host)
+        self._database = DatabaseExpectation()
         self._leases = LeaseWatch()
         self._is_over = threading.Event()
         self._overlays_due = threading.Event()
@@ -231,8 +230,11 @@ class Chores:
                     connection.close()
 
     def _expect_claims(self) -> None:
-        """End this process if its main thread does not claim a job that can run."""
-        if reason := self._expectation.find_breach(has_free_thread=self._has_free_thread()):
+        """End this process if its main thread cannot, or does not, claim a job that can run."""
+        # The file first: with another one, the question itself may fail.
+        if reason := self._database.find_breach() or self._expectation.find_breach(
+            has_free_thread=self._has_free_thread()
+        ):
             logger.critical(reason)
             # The stuck thread would block any gentler end. Game servers keep running; the next worker fails the
             # jobs that run.

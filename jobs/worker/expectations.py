@@ -1,7 +1,12 @@
-"""Notices a worker that does not claim jobs it could run. It is ended, and its supervisor starts another."""
+"""Notices a worker that does not claim jobs it could run, or has another database than everybody else.
 
+It is ended, and its supervisor starts another.
+"""
+
+import os
 from time import monotonic
 
+from jobs.database import find_database_file
 from jobs.queue import CLAIM_SECONDS, build_scheduler_state
 from servers.models import Host
 
@@ -40,3 +45,30 @@ class ClaimExpectation:
             f"Job {self._job_id} of host {self._host.name} could have run for {now - self._since:.0f} s, and a "
             "thread of this worker is free, but it was not claimed: the worker is stuck, and ends."
         )
+
+
+class DatabaseExpectation:
+    """Notices that another file has taken the place of an SQLite database, such as a copy put back by hand.
+
+    Connections that are open keep the file that was removed, and new ones get the other. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._path = find_database_file()
+        self._file = self._find_file()
+
+    def find_breach(self) -> str:
+        """Check; return what has happened, or an empty text. A file that is missing may come back."""
+        found = self._find_file()
+        self._file = self._file or found
+        if found is None or found == self._file:
+            return ""
+        return f"{self._path} is another file than this worker has open: the worker ends."
+
+    def _find_file(self) -> tuple[int, int] | None:
+        """Return what identifies the file, which no other can have while it is open; None if it is missing."""
+        try:
+            status = os.stat(self._path) if self._path else None  # noqa: PTH116
+        except FileNotFoundError:
+            return None
+        return (status.st_dev, status.st_ino) if status else None

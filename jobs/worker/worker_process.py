@@ -31,6 +31,7 @@ from jobs.database import (
     Pace,
     is_away,
     open_change_signal,
+    outage_log,
     write_turn,
 )
 from jobs.logs import BatchRefusedError, LogWriter
@@ -62,6 +63,8 @@ REQUESTS_AT_ONCE = 3
 """How often it is read what people request beside jobs: a few times in a row at once, then at this interval."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store its jobs' output."""
+OUTAGE = "jobs wait"
+"""What an outage means to the main thread, for the log."""
 
 
 @dataclass
@@ -162,6 +165,7 @@ class WorkerLoop:
             self._note_outage(error)
             self._pause_for_outage()
             return
+        outage_log.end(OUTAGE)
         self._away_since = None
         if not has_begun and not self._is_done():
             self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
@@ -353,16 +357,19 @@ class WorkerLoop:
         """Call `act` until the database answers, and return its result. After `stop`, raise its error."""
         while True:
             try:
-                return act()
+                result = act()
             except Exception as error:
                 if self._stops or not is_away(error):
                     raise
-                logger.warning("the database does not answer: %s", error)
+                outage_log.tell(OUTAGE, error)
                 connection.close()
                 self._wake.wait(settings.JOB_WORKER_POLL_SECONDS)
+            else:
+                outage_log.end(OUTAGE)
+                return result
 
     def _note_outage(self, error: Exception) -> None:
-        logger.warning("the database does not answer: %s", error)
+        outage_log.tell(OUTAGE, error)
         connection.close()
         self._away_since = self._away_since or monotonic()
         # By the time the database answers, other workers may have failed the jobs that have not begun here. So

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sqlite3
 from enum import Enum
 from pathlib import Path
 
@@ -11,12 +12,22 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from jobs.database import BEHIND, Outage, find_database_file, find_outage, is_schema_behind
+from jobs.database import (
+    BEHIND,
+    Outage,
+    find_database_file,
+    find_outage,
+    is_schema_behind,
+    is_write_locked,
+)
 
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 16 * 1024**2
 """With less free space, an SQLite database counts as having none: its log alone grows by more in a minute."""
+
+LOCK_SECONDS = 1.0
+"""How long others may keep the lock of an SQLite database: no write of ours takes that long."""
 
 # A sort that does not fit into memory writes a temporary file to the server's disk, and leaves nothing behind.
 # 8,000 numbers take 96 kB there, and 2 ms.
@@ -35,6 +46,7 @@ class DatabaseState(Enum):
     READ_ONLY = "read-only"
     DISK_FULL = "disk full"
     SCHEMA_BEHIND = "schema behind"
+    LOCKED = "locked"
 
     @property
     def sentence(self) -> str:
@@ -57,6 +69,9 @@ _SENTENCES = {
         "The disk of the database is full: nothing can be stored."
     ),
     DatabaseState.SCHEMA_BEHIND: BEHIND,
+    DatabaseState.LOCKED: gettext_lazy(
+        "Another program keeps the database locked: nothing can be stored until it is done."
+    ),
 }
 
 _STATES = {
@@ -73,7 +88,7 @@ def find_database_state() -> DatabaseState:
     """
     try:
         return _find_in_file() if connection.vendor == "sqlite" else _find_on_server()
-    except (DatabaseError, OSError) as error:
+    except (DatabaseError, sqlite3.Error, OSError) as error:
         outage = find_outage(error) or Outage.AWAY
         logger.warning("the database %s: %s", outage, error)
         return _STATES[outage]
@@ -88,7 +103,10 @@ def _find_in_file() -> DatabaseState:
             return DatabaseState.READ_ONLY
         if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
             return DatabaseState.DISK_FULL
-    return _compare_schema()
+    state = _compare_schema()
+    if path is not None and state is DatabaseState.OK and is_write_locked(path, LOCK_SECONDS):
+        return DatabaseState.LOCKED
+    return state
 
 
 def _can_be_written(path: Path) -> bool:

@@ -197,11 +197,12 @@ def _judge(
     """Return the facts of a host: a fault if its servers cannot be operated, unless that is intended."""
     fault = note = ""
     if not workers and heard_at is not None:
-        silence = describe_duration(max(0, (now - heard_at).total_seconds()))
-        said = _("Host %(host)s: its worker was last heard from %(silence)s ago.") % {
-            "host": host.name,
-            "silence": silence,
-        }
+        silence_seconds = (now - heard_at).total_seconds()
+        if silence_seconds < -settings.JOB_WORKER_LEASE_SECONDS:
+            said = _("Host %(host)s: its worker was not heard from since the clock was set back.")
+        else:
+            said = _("Host %(host)s: its worker was last heard from %(silence)s ago.")
+        said %= {"host": host.name, "silence": describe_duration(max(0, silence_seconds))}
         if server_count and not host.is_draining:
             fault = f"{said} {_('Its servers cannot be started or stopped.')}"
         else:

@@ -15,12 +15,16 @@ HIDDEN_SHELL = '+sv_tags "coop -autoupdate -steam_dir . -steamcmd_script y;touch
     ("text", "said"),
     [
         # A word hidden inside a quoted argument counts as a word.
-        pytest.param(HIDDEN_SHELL, "The value of +sv_tags contains -steam_dir", id="01 shell"),
-        pytest.param("+hostname 'crew -debug'", "+hostname contains -debug", id="01 single quotes"),
+        pytest.param(HIDDEN_SHELL, "The value of “+sv_tags” contains “-steam_dir”", id="01 shell"),
+        pytest.param(
+            "+hostname 'crew -debug'", "“+hostname” contains “-debug”", id="01 single quotes"
+        ),
         pytest.param('+hostname "crew @more.txt"', "arguments from a file", id="01 file"),
         pytest.param('+sv_tags "a;quit"', "begins another command", id="01 semicolon"),
         pytest.param('+hostname "Crew -port 27098"', "Saferoom sets -port itself", id="02 port"),
-        pytest.param('+hostname "Crew +hostport 27098"', "+hostname contains", id="02 cvar"),
+        pytest.param(
+            '+hostname "Crew +hostport 27098"', "“+hostname” contains “+hostport”", id="02 cvar"
+        ),
         pytest.param(
             "+hostname Crew -PORT 27098", "Saferoom sets -PORT itself", id="02 upper case"
         ),

@@ -604,6 +604,7 @@ def test_after_a_restart_of_the_host_it_is_stopped(host: Host, root: Path, alpha
     path = instance_of(root).run_path
     path.write_text(path.read_text().replace(read_boot_id(), "an earlier boot"))
     instance_of(root).stop_path.unlink()
+    instance_of(root).console_stop_path(1).unlink()
     status = host.status("alpha")
     assert (status.state, status.detail) == (STOPPED, "The host has restarted since it ran.")
     host.start("alpha")

@@ -131,9 +131,9 @@ def test_it_refuses_what_moves_the_server_or_runs_something_else(text: str) -> N
     [
         ("-ip 0.0.0.0", "only an admin may set the address"),
         ("-port 27016", "Saferoom sets -port itself: the port is a field of the server"),
-        ('+hostname "a -port 27016"', "The value of +hostname contains -port"),
-        ('+hostname "a -x"', "put hostname into the config"),
-        ("+sv_gravity -100", "put sv_gravity into the config"),
+        ('+hostname "a -port 27016"', "The value of “+hostname” contains “-port”"),
+        ('+hostname "a -x"', "put “hostname” into the config"),
+        ("+sv_gravity -100", "put “sv_gravity” into the config"),
         ("// competitive\n-tickrate 100", "“//” looks like a comment"),
         ("–tickrate 100", "(en dash). You probably meant “-”"),
         (
@@ -148,7 +148,7 @@ def test_it_refuses_what_moves_the_server_or_runs_something_else(text: str) -> N
         ("-foo", "Options that owners may use: -tickrate, -maxplayers, -insecure, -nohltv"),
         ("+rcon_password x", "it is the field “RCON password”"),
         ("+sv_setsteamaccount x", "put it into the server's own config"),
-        ("+sv_downloadurl http://a", "put sv_downloadurl into the config"),
+        ("+sv_downloadurl http://a", "put “sv_downloadurl” into the config"),
         ('+map "x', "is opened and not closed"),
     ],
 )

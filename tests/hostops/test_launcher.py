@@ -375,12 +375,12 @@ def test_a_restart_with_an_old_plan_keeps_the_join_password(instance: InstanceLa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-binary", "/bin/echo"], ["-binary cannot be used"]),
+        (["-binary", "/bin/echo"], ["“-binary” cannot be used"]),
         (
             ["+hostname", "x -autoupdate -steam_dir . -steamcmd_script y;id;:"],
             ["-autoupdate", "“;”"],
         ),
-        (["+hostname", "Night -port 27097"], ["The value of +hostname contains -port"]),
+        (["+hostname", "Night -port 27097"], ["The value of “+hostname” contains “-port”"]),
         (["@more.txt"], ["“@more.txt”"]),
         (["-norestart", "-port", "27097"], ["-norestart", "-port"]),
     ],

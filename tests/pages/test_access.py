@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
@@ -580,7 +581,7 @@ def make_world() -> World:
         process_started=1,
         concurrency=1,
         started_at=job.created_at,
-        heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
+        heartbeat_at=job.created_at - timedelta.resolution * 10**12,
     )
     overlay = Overlay.objects.create(name="maps", is_host_folder=True)
     own_overlay = Overlay.objects.create(name="rules", owner=owner, is_shared=False)

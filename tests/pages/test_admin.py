@@ -209,6 +209,49 @@ def test_a_server_with_an_instance_keeps_name_and_host(
     assert (stopped_server.name, stopped_server.port) == ("alpha", 27033)
 
 
+@pytest.mark.parametrize("change", ["name", "host"])
+def test_a_server_with_a_job_keeps_name_and_host(
+    as_dana: Client, server: Server, change: str
+) -> None:
+    """The job would work on another server's files, or on a host where the server no longer is."""
+    Job.objects.create(operation="start", server=server)
+    values = {"name": "renamed", "host": str(Host.objects.create(name="other").pk)}
+    url = reverse("admin:servers_server_change", args=[server.pk])
+    as_dana.post(url, server_form(server, **{"name": "alpha", change: values[change]}))
+    server.refresh_from_db()
+    assert (server.name, server.host.name) == ("alpha", "local")
+
+
+@pytest.mark.parametrize("change", ["name", "host"])
+def test_a_job_that_comes_while_the_form_is_sent_keeps_name_and_host(
+    as_dana: Client, server: Server, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    free = {"name": "renamed", "host": str(Host.objects.create(name="other").pk)}
+    real, asked = Server.removal_obstacle, []
+
+    def ask(row: Server) -> str:
+        """Let the job come after the form was made, and before what it says is checked."""
+        asked.append(row)
+        if row is not asked[0] and not Job.objects.exists():
+            Job.objects.create(operation="start", server=server)
+        return "" if row is asked[0] else real(row)
+
+    monkeypatch.setattr(Server, "removal_obstacle", ask)
+    url = reverse("admin:servers_server_change", args=[server.pk])
+    page = as_dana.post(url, server_form(server, **{"name": "alpha", change: free[change]}))
+    assert "has a job that is waiting or running" in page.content.decode()
+    server.refresh_from_db()
+    assert (server.name, server.host.name) == ("alpha", "local")
+
+
+def test_an_unused_server_can_be_renamed_and_moved(as_dana: Client, server: Server) -> None:
+    other = Host.objects.create(name="other")
+    url = reverse("admin:servers_server_change", args=[server.pk])
+    as_dana.post(url, server_form(server, name="renamed", host=str(other.pk)))
+    server.refresh_from_db()
+    assert (server.name, server.host) == ("renamed", other)
+
+
 def test_a_host_keeps_the_name_by_which_its_worker_knows_it(as_dana: Client, host: Host) -> None:
     url = reverse("admin:servers_host_change", args=[host.pk])
     as_dana.post(url, {"name": "other", "address": "play.example.org"})

@@ -163,6 +163,15 @@ def test_workers_that_stopped_or_do_not_beat_do_not_count(worker: Worker) -> Non
     facts(503)
 
 
+def test_a_heartbeat_from_the_future_is_none(worker: Worker, server: Server) -> None:
+    """The clock was set back while the worker was frozen, or dead."""
+    ahead = timezone.now() + timedelta(hours=1)
+    Worker.objects.update(heartbeat_at=ahead)
+    assert "not heard from since the clock was set back" in facts(503)["reason"]
+    Worker.objects.update(heartbeat_at=timezone.now() + timedelta(seconds=10))  # a clock ahead
+    facts()
+
+
 def make_far_host(**fields: Any) -> Host:
     """Return a host whose worker was last heard of an hour ago."""
     far = Host.objects.create(name="far", **fields)
@@ -238,6 +247,20 @@ def waiting(worker: Worker, server: Server) -> Job:
 def test_a_worker_that_beats_and_does_nothing_is_a_fault(waiting: Job) -> None:
     reason = facts(503)["reason"]
     assert reason.startswith(f"Host local: job {waiting.pk} could have run for 60 s")
+
+
+@pytest.mark.parametrize("column", ["finished_at", "created_at", "worker"])
+def test_what_was_before_the_clock_was_set_back_is_long_ago(waiting: Job, column: str) -> None:
+    ahead = timezone.now() + timedelta(hours=1)
+    if column == "worker":
+        Worker.objects.update(started_at=ahead)
+    elif column == "created_at":
+        Job.objects.update(created_at=ahead)
+    else:
+        Job.objects.create(
+            operation="check", host=waiting.host, state=JobState.SUCCEEDED, finished_at=ahead
+        )
+    assert facts(503)["reason"].startswith(f"Host local: job {waiting.pk} could have run")
 
 
 def test_a_job_that_waits_for_another_one_is_none(waiting: Job) -> None:
@@ -431,6 +454,21 @@ def test_a_full_disk_below_the_file_is_told(
         "disk full",
         ["The disk of the database is full: nothing can be stored."],
     )
+
+
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite has one lock for all who write")
+def test_a_database_that_others_keep_locked_is_told(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l4d2site.health.database_state.LOCK_SECONDS", 0.01)
+    assert facts()["database"] == "ok"
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as another:
+        another.execute("BEGIN IMMEDIATE")
+        told = facts(503)
+    assert told["database"] == "locked"
+    assert told["faults"] == [
+        "Another program keeps the database locked: nothing can be stored until it is done."
+    ]
 
 
 def test_little_space_on_the_panels_own_disk_is_noted(

@@ -12,7 +12,7 @@ from servers.models import Blueprint, Server
 from tests.fakes import FakeHost
 
 HIDDEN_PORT = '+hostname "Night crew -port 27097"'
-SENTENCE = "The value of +hostname contains -port, and Saferoom sets -port itself"
+SENTENCE = "The value of “+hostname” contains “-port”, and Saferoom sets -port itself"
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def test_a_blueprint_says_so_for_all_its_servers(
 ) -> None:
     Blueprint.objects.filter(pk=server.blueprint_id).update(arguments="-binary /bin/echo")
     server = Server.objects.get(pk=server.pk)
-    sentence = "-binary cannot be used"
+    sentence = "“-binary” cannot be used"
     for address in (server.blueprint.get_absolute_url(), server.get_absolute_url()):
         assert sentence in as_alice.get(address).content.decode()
     listed = as_dana.get(reverse("admin:index")).content.decode()

@@ -6,11 +6,12 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from hostops.specs import NAME_PATTERN
 from jobs.database import BEHIND, is_away, is_schema_behind, keep_private
+from jobs.printing import LongCommand, print_line
 from jobs.worker import SystemdNotifier, worker_loop
 from servers.config import OtherKeysError, move_found_secrets
 from servers.models import Host
@@ -30,7 +31,7 @@ def job_count(text: str) -> int:
     return int(text)
 
 
-class Command(BaseCommand):
+class Command(LongCommand):
     """Parses the arguments and starts the worker."""
 
     help = (
@@ -71,7 +72,7 @@ class Command(BaseCommand):
             move_found_secrets()
         except OtherKeysError as error:
             # Other jobs still work; starting a server whose password this worker cannot read reports it again.
-            self.stderr.write(str(error))
+            print_line(self.stderr, str(error))
         except DatabaseError as error:
             if not is_away(error):
                 raise
@@ -82,8 +83,7 @@ class Command(BaseCommand):
         systemd = SystemdNotifier()
 
         def on_ready() -> None:
-            self.stdout.write(f"Worker of host {host.name} is ready.")
-            self.stdout.flush()  # A pipe or the journal would get it only with the next few kilobytes.
+            self.say(f"Worker of host {host.name} is ready.")
             systemd.ready()
 
         worker_loop(

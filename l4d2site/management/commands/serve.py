@@ -6,12 +6,13 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from django.db import connection
 
 from jobs.database import is_away, keep_private
 from jobs.models import Worker
+from jobs.printing import LongCommand, print_line
 from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.health.facts import read_facts
@@ -19,7 +20,7 @@ from l4d2site.supervisor import Place, StartError, port_from_environment, superv
 from servers.config import OtherKeysError, move_found_secrets
 
 
-class Command(BaseCommand):
+class Command(LongCommand):
     """Runs `script/server`. PORT, BIND and SAFEROOM_ADMIN_PASSWORD are its variables."""
 
     help = "Set everything up, and run the web server and a worker until Ctrl-C."
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         try:
             move_found_secrets()
         except OtherKeysError as error:
-            self.stderr.write(str(error))
+            print_line(self.stderr, str(error))
         call_command("collectstatic", verbosity=0, interactive=False)
         try:
             is_made = make_first_admin(
@@ -64,11 +65,6 @@ class Command(BaseCommand):
             )
         except StartError as error:
             raise CommandError(str(error)) from None
-
-    def say(self, text: str) -> None:
-        """Print a line immediately, even into a pipe."""
-        self.stdout.write(text)
-        self.stdout.flush()
 
     def health_host(self) -> str:
         """Return a host name that the web server answers to."""

@@ -166,6 +166,7 @@ def test_what_was_asked_to_end_or_ended_with_the_host_is_no_crash(
     runs.mark_stopping(instance, run)
     assert look(layout).due_restart is None
     instance.stop_path.unlink()
+    instance.console_stop_path(run.run).unlink()
     assert look(layout).due_restart is not None
     record = json.loads(instance.run_path.read_text())
     instance.run_path.write_text(json.dumps({**record, "boot_id": "another"}))

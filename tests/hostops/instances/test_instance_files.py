@@ -93,5 +93,5 @@ def test_the_record_of_an_earlier_version_is_read_and_its_arguments_are_judged(
     assert [line.partition(" is left out. ")[0] for line in said] == [
         "A launch argument from before the upgrade"
     ] * 2
-    assert "-binary cannot be used" in said[0]
-    assert "The value of +hostname contains -port" in said[1]
+    assert "“-binary” cannot be used" in said[0]
+    assert "The value of “+hostname” contains “-port”" in said[1]

@@ -19,6 +19,7 @@ from jobs.database.change_signals import (
     announce,
     open_change_signal,
 )
+from jobs.database.outage_lines import OutageLog
 from servers.models import Host
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -89,8 +90,12 @@ def test_an_interrupt_ends_the_wait_and_is_no_change(
 
 
 def test_a_connection_that_was_lost_counts_as_a_change(
-    signal: ChangeSignal, interrupt: Interrupt, caplog: pytest.LogCaptureFixture
+    signal: ChangeSignal,
+    interrupt: Interrupt,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(change_signals, "outage_log", OutageLog())
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(

@@ -7,10 +7,11 @@ from unittest.mock import Mock
 import pytest
 
 from hostops.errors import CommandError, HostError
+from hostops.launch_arguments import ArgumentsError, parse_arguments
 from hostops.specs import CancelToken, InstanceState, InstanceStatus
 from jobs.claimed_jobs import ClaimedJob
 from jobs.logs.finishing import Ending
-from jobs.logs.safe_lines import MASK, mask_known, secrets_of_server
+from jobs.logs.safe_lines import MASK, make_line_safe, mask_known, secrets_of_server
 from jobs.models import JobState
 from jobs.operations import describe_state
 from jobs.queue.liveness import register_worker
@@ -149,3 +150,22 @@ def test_no_module_remembers_them(server: Server) -> None:
         and any(isinstance(item, str) and item == "hunter2-of-rcon" for item in tuple(one))
     ]
     assert holders == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('+tv_password "x y"', "cannot be a launch argument"),
+        ("+exec x +sv_password y", "cannot be a launch argument"),
+        ("-netconpassword x", "cannot be used"),
+        ('+tv_password "x -y"', "contains “-y”, which the game would take"),
+        ('+hostname "x -netconpassword"', "contains “-netconpassword”, and"),
+        ("+tv_password x//y", "into the config, its value"),
+    ],
+)
+def test_what_is_said_of_a_password_argument_is_readable(text: str, said: str) -> None:
+    with pytest.raises(ArgumentsError) as refused:
+        parse_arguments(text)
+    lines = [make_line_safe(fault.text) for fault in refused.value.faults]
+    assert any(said in line for line in lines), lines
+    assert MASK not in "".join(lines)

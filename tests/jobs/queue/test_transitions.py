@@ -817,6 +817,25 @@ class TestRequests:
         with pytest.raises(RequestRefused, match="removed"):
             request("start", server=server, requested_by=alice)
 
+    def test_a_server_that_was_moved_meanwhile_is_refused(
+        self, server: Server, alice: User
+    ) -> None:
+        Server.objects.update(host=Host.objects.create(name="other"))
+        with pytest.raises(RequestRefused, match="moved to another host"):
+            request("start", server=server, requested_by=alice)
+
+    def test_a_retry_runs_where_the_server_is_by_then(
+        self, server: Server, alice: User, worker: Worker
+    ) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        finish_job(job, exit_code=1, error="no")
+        other = Host.objects.create(name="other")
+        Server.objects.update(host=other)
+        failed = Job.objects.get(pk=job.pk)
+        assert retry(failed, requested_by=alice).job.host == other
+
     def test_a_retry_is_a_new_job_linked_to_the_old(
         self, server: Server, alice: User, worker: Worker
     ) -> None:

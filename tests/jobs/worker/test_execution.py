@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from hostops.errors import CommandError, HostError, OperationCancelled
@@ -21,7 +21,7 @@ from hostops.specs import (
     OnLine,
     OnStage,
 )
-from jobs.claimed_jobs import ClaimedJob
+from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.models import Job, JobState, Operation
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import cancel, claim_next_job
@@ -115,6 +115,18 @@ class TestDispatch:
         server.refresh_from_db()
         assert server.config_chain == [{"path": "cfg/server.cfg"}]
         assert server.config_chain_at is None
+
+    def test_a_config_is_stored_even_if_the_database_is_away_when_the_job_ends(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_server: ClaimedServer) -> Server:
+            raise OperationalError("the connection is lost")
+
+        fake_host.chains["alpha"] = (ConfigPart("cfg/server.cfg", "Saferoom", "exec x\n", ()),)
+        monkeypatch.setattr(ClaimedServer, "read_row", fail)
+        assert run("start", server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        assert [part["text"] for part in server.config_chain] == ["exec x\n"]
 
     def test_a_stored_config_has_no_password_and_nothing_that_a_database_refuses(
         self, server: Server, fake_host: FakeHost

@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import combinations, count
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -874,6 +876,35 @@ def test_a_worker_that_claims_nothing_of_what_can_run_ends_with_the_reason(
     assert exits[0] == 70
     assert f"Job {job.pk} of host {host.name} could have run for" in caplog.text
     assert state_of(job) == JobState.QUEUED
+
+
+def test_a_worker_whose_database_was_replaced_ends_with_the_reason(
+    host: Host,
+    fake_host: FakeHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database, copy = tmp_path / "saferoom.sqlite3", tmp_path / "copy"
+    database.write_bytes(b"")
+    copy.write_bytes(b"")
+    monkeypatch.setattr(expectations, "find_database_file", lambda: database)
+    exits: list[int] = []
+    monkeypatch.setattr(chores, "end_process", exits.append)
+    its_chores = chores.Chores(
+        *(register_worker(host, concurrency=1, is_claiming=True), RunningJobs(), Mock()),
+        is_claiming=lambda: True,
+        has_free_thread=lambda: False,
+    )
+    with database.open():  # As its connections have it.
+        its_chores._expect_claims()
+        database.unlink()
+        its_chores._expect_claims()
+        assert exits == []
+        copy.rename(database)
+        its_chores._expect_claims()
+    assert exits == [70]
+    assert f"{database} is another file than this worker has open" in caplog.text
 
 
 def test_a_database_that_can_only_be_read_does_not_end_the_worker(

@@ -2,15 +2,20 @@
 
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from hostops.layout import HostLayout
 from hostops.linux.untrusted import UntrustedFileError
-from l4d2site.backups import archives, host_files
+from jobs.models import Worker
+from l4d2site.backups import archives, host_files, restoring
 from l4d2site.backups.archives import ArchiveError, Head
+from l4d2site.backups.restoring import RestoreRefused
 from l4d2site.backups.sealing import PIECE_BYTES
+from servers.models import Host
 
 HEAD = Head("sqlite", "1", "local", "2026-11-26T00:00:00+00:00", has_host_files=True)
 PASSPHRASE = "correct horse battery"
@@ -154,3 +159,21 @@ def test_a_file_that_shrinks_while_it_is_read_does_not_shift_the_rest(tmp_path: 
     with (tmp_path / "file").open("rb") as file:
         exact = host_files.ExactFile(file, 5)
         assert exact.read(4) + exact.read() + exact.read() == b"abc\0\0"
+
+
+@pytest.mark.parametrize("ahead_seconds", [-10, 10, 3600])
+def test_nothing_is_put_back_while_a_worker_may_run(
+    host: Host, tmp_path: Path, ahead_seconds: int
+) -> None:
+    """A heartbeat from far ahead is one from before the clock was set back: then it is not known."""
+    beat_at = timezone.now() + timedelta(seconds=ahead_seconds)
+    Worker.objects.create(
+        host=host,
+        pid=1,
+        process_started=1,
+        concurrency=1,
+        started_at=beat_at,
+        heartbeat_at=beat_at,
+    )
+    with pytest.raises(RestoreRefused, match="A worker is running"):
+        restoring._require_empty(HostLayout(tmp_path), replaces=True)
