@@ -233,11 +233,11 @@ MFA_FORMS = {
     "activate_totp": "l4d2site.accounts.forms.AppForm",
     "authenticate": "l4d2site.accounts.forms.SecondFactorForm",
     "reauthenticate": "l4d2site.accounts.forms.ReauthenticationForm",
-    "add_webauthn": "l4d2site.accounts.forms.PasskeyForm",
-    "login_webauthn": "l4d2site.accounts.forms.PasskeySignInForm",
-    "authenticate_webauthn": "l4d2site.accounts.forms.PasskeySecondFactorForm",
-    "reauthenticate_webauthn": "l4d2site.accounts.forms.PasskeyReauthenticationForm",
-    "edit_webauthn": "l4d2site.accounts.forms.PasskeyNameForm",
+    "add_webauthn": "l4d2site.accounts.passkey_forms.PasskeyForm",
+    "login_webauthn": "l4d2site.accounts.passkey_forms.PasskeySignInForm",
+    "authenticate_webauthn": "l4d2site.accounts.passkey_forms.PasskeySecondFactorForm",
+    "reauthenticate_webauthn": "l4d2site.accounts.passkey_forms.PasskeyReauthenticationForm",
+    "edit_webauthn": "l4d2site.accounts.passkey_forms.PasskeyNameForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

@@ -14,6 +14,7 @@ from allauth.mfa.base.views import AuthenticateView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.stages import AuthenticateStage
 from allauth.mfa.utils import is_mfa_enabled
+from allauth.mfa.webauthn.internal.auth import clear_state
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -24,6 +25,7 @@ from django.utils.translation import gettext as _
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, PendingSignIn
+from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge
 
 
 class Refusal(NamedTuple):
@@ -41,6 +43,7 @@ class SecondStep(AuthenticateStage):  # type: ignore[misc] # allauth has no type
         response, goes_on = super().handle()
         if response is not None:
             user: User = self.login.user
+            clear_state()  # A passkey answers the challenge of this wait, not of one before it.
             self.state["begun_with"] = user.get_session_auth_hash()
             self.state["row"] = begin_waiting(user)
         return response, goes_on
@@ -88,6 +91,12 @@ class SecondStepPage(AuthenticateView):  # type: ignore[misc]
             response: HttpResponseBase = waiting.abort()
             return response
         return super().dispatch(request, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the page shows, with a passkey's challenge for this."""
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        bind_challenge(Purpose.SECOND_STEP, self.stage.login.user)
+        return context
 
 
 def begin_waiting(user: User) -> str:

@@ -48,10 +48,14 @@ second_factor_urls = [
         needing_keys(second_factor_pages.PasskeyAddition.as_view()),
         name="mfa_add_webauthn",
     ),
-    path("passkeys/sign-in/", passkeys.login_webauthn, name="mfa_login_webauthn"),
+    path(
+        "passkeys/sign-in/",
+        second_factor_pages.PasskeySignIn.as_view(),
+        name="mfa_login_webauthn",
+    ),
     path(
         "passkeys/reauthenticate/",
-        passkeys.reauthenticate_webauthn,
+        second_factor_pages.PasskeyReauthentication.as_view(),
         name="mfa_reauthenticate_webauthn",
     ),
     path("passkeys/<int:pk>/edit/", passkeys.edit_webauthn, name="mfa_edit_webauthn"),

@@ -21,14 +21,14 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from l4d2site.accounts.forms import (
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
+from l4d2site.accounts.passkey_forms import (
     CredentialField,
     PasskeyForm,
     PasskeyReauthenticationForm,
     PasskeySecondFactorForm,
     PasskeySignInForm,
 )
-from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
 from tests.pages.accounts.totp import code_of
 

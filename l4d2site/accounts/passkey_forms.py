@@ -1,0 +1,135 @@
+"""The forms of passkeys. Scripts fill in their credential: what a browser says about a passkey."""
+
+import struct
+from typing import Any
+
+from allauth.core import context
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    EditWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
+from allauth.mfa.webauthn.internal import auth
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+from fido2.webauthn import AuthenticationResponse, RegistrationResponse
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.forms import limit_chars
+from l4d2site.accounts.models import EventKind
+from l4d2site.accounts.passkey_challenges import Purpose, require_challenge
+from servers.forms import PlainForm
+
+PASSKEY_NAME_CHARS = 60
+LONGEST_CREDENTIAL = 64 * 1024
+"""In characters; a browser's answer has a few thousand."""
+
+
+class CredentialField(forms.JSONField):
+    """What a browser says about a passkey. What cannot be read is a fault of the form."""
+
+    widget = forms.HiddenInput
+
+    def __init__(self, kind: type[AuthenticationResponse | RegistrationResponse]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def to_python(self, value: Any) -> Any:
+        """Parse it, and have the library read it: it raises more than allauth expects."""
+        # allauth stores it as it is, and PostgreSQL takes no JSON with a NUL.
+        if len(value or "") > LONGEST_CREDENTIAL or "\\u0000" in (value or ""):
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        try:
+            credential = super().to_python(value)
+            if credential is not None:
+                self._kind.from_dict(credential)
+        # Also for numbers with thousands of digits, and thousands of brackets within each other.
+        except (LookupError, TypeError, ValueError, RecursionError, struct.error):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+        return credential
+
+
+class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc] # allauth has no types
+    """Adds a passkey."""
+
+    credential = CredentialField(RegistrationResponse)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].label = _("Name")
+        self.fields["name"].help_text = _("For example the device it is stored on.")
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
+        self.fields["passwordless"].label = _("Sign in with it alone, without a password")
+        self.fields["passwordless"].help_text = _(
+            "The device then asks for a PIN or a fingerprint."
+        )
+        self.fields["passwordless"].initial = True
+
+    def clean_credential(self) -> Any:
+        """Check that the passkey was made for this page and person."""
+        require_challenge(Purpose.ADDITION, self.user)
+        return self.cleaned_data["credential"]
+
+    def clean(self) -> dict[str, Any]:
+        """Check the passkey. Its challenge is used up, whatever the outcome."""
+        try:
+            return super().clean() or {}
+        finally:
+            auth.clear_state()
+
+
+class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
+    """Renames a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
+
+
+class SignedChallengeMixin:
+    """Accepts only the signature of a challenge that was made for this form's purpose and person."""
+
+    purpose: Purpose
+    user: User | None
+
+    def clean_credential(self) -> Authenticator:
+        """Return the passkey. Its challenge is used up, whatever the outcome."""
+        require_challenge(self.purpose, self.user)
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        finally:
+            auth.clear_state()
+
+
+class PasskeySecondFactorForm(SignedChallengeMixin, AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey after the password."""
+
+    credential = CredentialField(AuthenticationResponse)
+    purpose = Purpose.SECOND_STEP
+
+
+class PasskeyReauthenticationForm(SignedChallengeMixin, ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey once more."""
+
+    credential = CredentialField(AuthenticationResponse)
+    purpose = Purpose.REAUTHENTICATION
+
+
+class PasskeySignInForm(SignedChallengeMixin, LoginWebAuthnForm):  # type: ignore[misc]
+    """Signs in with only a passkey; failures are recorded."""
+
+    credential = CredentialField(AuthenticationResponse)
+    purpose = Purpose.SIGN_IN
+
+    def clean_credential(self) -> Authenticator:
+        """Return the passkey."""
+        try:
+            return super().clean_credential()
+        except ValidationError:
+            record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
+            raise

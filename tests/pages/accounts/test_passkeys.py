@@ -1,0 +1,134 @@
+"""Passkeys: what each challenge and each passkey is good for."""
+
+from time import time
+from typing import Any
+
+import pytest
+from allauth.account.app_settings import LOGIN_TIMEOUT
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from l4d2site.accounts import passkey_challenges
+from tests.pages.accounts import passkeys
+from tests.pages.accounts.passkeys import SIGN_IN, SecurityKey, options_on, sign_in_options
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = reverse("account_login")
+SERVERS = reverse("servers:list")
+SECOND_STEP = reverse("mfa_authenticate")
+REAUTHENTICATE = reverse("mfa_reauthenticate_webauthn")
+
+
+def sign_in(user: User) -> Client:
+    """Return a browser that has given the right password."""
+    client = Client()
+    name = user.get_username()
+    client.post(LOGIN, {"username": name, "password": f"{name}-password"})
+    return client
+
+
+def add_key(user: User, **how: Any) -> tuple[Client, SecurityKey]:
+    """Return a browser in which `user` has added a passkey, and that."""
+    client = sign_in(user)
+    confirm(client, user)
+    key = SecurityKey(f"the key of {user}".encode())
+    assert passkeys.add(client, key, **how).status_code == 302
+    return client, key
+
+
+def confirm(client: Client, user: User) -> None:
+    password = f"{user.get_username()}-password"
+    client.post(reverse("account_reauthenticate"), {"password": password})
+
+
+def is_inside(client: Client) -> bool:
+    return client.get(SERVERS).status_code == 200
+
+
+def use(client: Client, url: str, credential: str) -> bool:
+    """Send a passkey's answer; return whether the person is signed in then."""
+    client.post(url, {"credential": credential})
+    return is_inside(client)
+
+
+def outlast_wait(client: Client) -> None:
+    """Let the sign-in of `client` wait for too long."""
+    session = client.session
+    session["account_login"]["initiated_at"] -= LOGIN_TIMEOUT + 1
+    session.save()
+
+
+def test_a_passkey_signs_in_alone_and_as_the_second_factor(alice: User) -> None:
+    _, key = add_key(alice)
+    client = Client()
+    assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+    client = sign_in(alice)
+    assert use(client, SECOND_STEP, key.use(options_on(client, SECOND_STEP), is_verified=False))
+
+
+def test_a_challenge_of_the_second_step_signs_nobody_in_alone(alice: User, bob: User) -> None:
+    """The device was not asked for a PIN, and the person not for a password."""
+    _, alices = add_key(alice)
+    add_key(bob)
+    waiting = sign_in(bob)
+    options = options_on(waiting, SECOND_STEP)
+    outlast_wait(waiting)
+    assert not use(waiting, SIGN_IN, alices.use(options, alice.pk, is_verified=False))
+    waiting = sign_in(alice)
+    options = options_on(waiting, SECOND_STEP)
+    outlast_wait(waiting)
+    assert not use(waiting, SIGN_IN, alices.use(options, alice.pk))
+
+
+def test_a_sign_in_alone_demands_that_the_person_was_verified(alice: User) -> None:
+    _, key = add_key(alice)
+    client = Client()
+    options = sign_in_options(client)
+    assert not use(client, SIGN_IN, key.use(options, alice.pk, is_verified=False))
+
+
+def test_a_challenge_ends_with_the_wait_that_it_was_made_for(alice: User) -> None:
+    _, key = add_key(alice)
+    client = sign_in(alice)
+    options = options_on(client, SECOND_STEP)
+    outlast_wait(client)
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    assert not use(client, SECOND_STEP, key.use(options))
+    assert use(client, SECOND_STEP, key.use(options_on(client, SECOND_STEP)))
+
+
+def test_a_challenge_is_good_for_minutes(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, key = add_key(alice)
+    options = options_on(inside, REAUTHENTICATE)
+    seconds = 901.0
+    monkeypatch.setattr(passkey_challenges, "time", lambda: time() + seconds)
+    page = inside.post(REAUTHENTICATE, {"credential": key.use(options)}, follow=True)
+    assert "This page was open for too long. Try again." in page.content.decode()
+    options = options_on(inside, REAUTHENTICATE)
+    seconds += 899
+    answer = inside.post(REAUTHENTICATE, {"credential": key.use(options)})
+    assert answer.headers["Location"] == SERVERS
+
+
+def test_a_challenge_is_good_for_one_purpose(alice: User) -> None:
+    inside, key = add_key(alice)
+    other = SecurityKey()
+    for_addition = options_on(inside, passkeys.ADD)
+    page = inside.post(REAUTHENTICATE, {"credential": key.use(for_addition)}, follow=True)
+    assert "This page was open for too long." in page.content.decode()
+    confirm(inside, alice)
+    for_use = options_on(inside, REAUTHENTICATE)
+    inside.post(passkeys.ADD, {"name": "x", "credential": other.create(for_use)})
+    assert Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).count() == 1
+
+
+def test_a_challenge_is_used_up_by_a_wrong_answer(alice: User) -> None:
+    inside, key = add_key(alice)
+    options = options_on(inside, REAUTHENTICATE)
+    right = key.use(options)
+    inside.post(REAUTHENTICATE, {"credential": SecurityKey(key.name).use(options)})
+    page = inside.post(REAUTHENTICATE, {"credential": right}, follow=True)
+    assert "This page was open for too long." in page.content.decode()
