@@ -78,9 +78,15 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc] # allauth h
     def clean(self) -> dict[str, Any]:
         """Check the passkey. Its challenge is used up, whatever the outcome."""
         try:
-            return super().clean() or {}
+            cleaned = super().clean() or {}
         finally:
             auth.clear_state()
+        if credential := cleaned.get("credential"):
+            # allauth reads here whether it signs in alone. Browsers may say nothing or something else: the
+            # person decides.
+            says = {"credProps": {"rk": cleaned["passwordless"]}}
+            credential["clientExtensionResults"] = says
+        return cleaned
 
 
 class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
@@ -127,9 +133,16 @@ class PasskeySignInForm(SignedChallengeMixin, LoginWebAuthnForm):  # type: ignor
     purpose = Purpose.SIGN_IN
 
     def clean_credential(self) -> Authenticator:
-        """Return the passkey."""
-        try:
-            return super().clean_credential()
-        except ValidationError:
+        """Return the passkey, if it may sign in alone."""
+        passkey = super().clean_credential()
+        if not passkey.wrap().is_passwordless:
+            raise ValidationError(
+                _("This passkey works only after your password. Enter that first.")
+            )
+        return passkey
+
+    def clean(self) -> dict[str, Any]:
+        """Record a failure."""
+        if self.has_error("credential"):
             record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
-            raise
+        return super().clean() or {}

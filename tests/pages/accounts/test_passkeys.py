@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from l4d2site.accounts import passkey_challenges
+from l4d2site.accounts.models import AccountEvent, EventKind
 from tests.pages.accounts import passkeys
 from tests.pages.accounts.passkeys import SIGN_IN, SecurityKey, options_on, sign_in_options
 
@@ -132,3 +133,22 @@ def test_a_challenge_is_used_up_by_a_wrong_answer(alice: User) -> None:
     inside.post(REAUTHENTICATE, {"credential": SecurityKey(key.name).use(options)})
     page = inside.post(REAUTHENTICATE, {"credential": right}, follow=True)
     assert "This page was open for too long." in page.content.decode()
+
+
+@pytest.mark.parametrize("says_resident", [True, False])
+def test_a_passkey_signs_in_alone_only_if_its_person_has_said_so(
+    alice: User, bob: User, says_resident: bool
+) -> None:
+    """Whatever the browser says about it."""
+    inside, key = add_key(alice, alone=False, says_resident=says_resident)
+    client = Client()
+    assert not use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+    assert "works only after your password" in client.get(LOGIN).content.decode()
+    assert AccountEvent.objects.filter(kind=EventKind.SIGN_IN_FAILED, detail="passkey").exists()
+    client = sign_in(alice)
+    assert use(client, SECOND_STEP, key.use(options_on(client, SECOND_STEP)))
+    assert "signing in" not in inside.get(reverse("mfa_list_webauthn")).content.decode()
+    inside, key = add_key(bob, says_resident=says_resident)
+    client = Client()
+    assert use(client, SIGN_IN, key.use(sign_in_options(client), bob.pk))
+    assert "signing in" in inside.get(reverse("mfa_list_webauthn")).content.decode()
