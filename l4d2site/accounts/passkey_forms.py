@@ -22,7 +22,12 @@ from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import limit_chars
 from l4d2site.accounts.models import EventKind
-from l4d2site.accounts.passkey_challenges import Purpose, require_challenge
+from l4d2site.accounts.passkey_challenges import (
+    Purpose,
+    bring_sign_in_challenge,
+    require_challenge,
+    use_up_sign_in_challenge,
+)
 from servers.forms import PlainForm
 
 PASSKEY_NAME_CHARS = 60
@@ -101,7 +106,7 @@ class SignedChallengeMixin:
     """Accepts only the signature of a challenge that was made for this form's purpose and person."""
 
     purpose: Purpose
-    user: User | None
+    user: User
 
     def clean_credential(self) -> Authenticator:
         """Return the passkey. Its challenge is used up, whatever the outcome."""
@@ -126,15 +131,19 @@ class PasskeyReauthenticationForm(SignedChallengeMixin, ReauthenticateWebAuthnFo
     purpose = Purpose.REAUTHENTICATION
 
 
-class PasskeySignInForm(SignedChallengeMixin, LoginWebAuthnForm):  # type: ignore[misc]
+class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
     """Signs in with only a passkey; failures are recorded."""
 
     credential = CredentialField(AuthenticationResponse)
-    purpose = Purpose.SIGN_IN
 
     def clean_credential(self) -> Authenticator:
         """Return the passkey, if it may sign in alone."""
-        passkey = super().clean_credential()
+        challenge = bring_sign_in_challenge(context.request)
+        try:
+            passkey: Authenticator = super().clean_credential()
+        finally:
+            auth.clear_state()
+        use_up_sign_in_challenge(challenge)
         if not passkey.wrap().is_passwordless:
             raise ValidationError(
                 _("This passkey works only after your password. Enter that first.")

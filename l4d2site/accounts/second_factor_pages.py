@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.addresses import has_passkeys
-from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge
+from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge, offer_sign_in
 from l4d2site.accounts.second_factors import NO_KEYS, has_keys
 
 
@@ -33,7 +33,8 @@ class PasskeyAddition(AddWebAuthnView):  # type: ignore[misc]
         """Return what the page shows, with a challenge for this."""
         context = super().get_context_data(**kwargs)
         bind_challenge(Purpose.ADDITION, self.request.user)
-        return {**context, "has_passkeys": has_passkeys(self.request)}
+        # allauth would replace a form with faults by one that is checked again while it is rendered.
+        return {**context, **kwargs, "has_passkeys": has_passkeys(self.request)}
 
 
 class PasskeyReauthentication(ReauthenticateWebAuthnView):  # type: ignore[misc]
@@ -50,8 +51,7 @@ class PasskeySignIn(LoginWebAuthnView):  # type: ignore[misc]
     """Signs in with only a passkey. Scripts get the challenge when somebody wants to."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Answer scripts with a challenge for this."""
-        response: HttpResponse = super().get(request, *args, **kwargs)
+        """Answer scripts with a challenge, without a session; redirect others."""
         if get_adapter().is_ajax(request):
-            bind_challenge(Purpose.SIGN_IN, None)
-        return response
+            return offer_sign_in()
+        return super().get(request, *args, **kwargs)  # type: ignore[no-any-return]

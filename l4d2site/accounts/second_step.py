@@ -3,11 +3,9 @@
 It may wait for a quarter of an hour (allauth's LOGIN_TIMEOUT), in a session that is nobody's yet.
 """
 
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from allauth.account.adapter import get_adapter
-from allauth.account.app_settings import LOGIN_TIMEOUT
 from allauth.account.internal.stagekit import clear_login
 from allauth.account.stages import LoginStageController
 from allauth.mfa.base.views import AuthenticateView
@@ -26,6 +24,7 @@ from django.utils.translation import gettext as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, PendingSignIn
 from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge
+from l4d2site.accounts.sessions import remove_expired
 
 
 class Refusal(NamedTuple):
@@ -100,10 +99,9 @@ class SecondStepPage(AuthenticateView):  # type: ignore[misc]
 
 
 def begin_waiting(user: User) -> str:
-    """Store that a sign-in of `user` waits; return the key of its row. Rows that are too old go."""
-    now = timezone.now()
-    PendingSignIn.objects.filter(begun_at__lt=now - timedelta(seconds=LOGIN_TIMEOUT)).delete()
-    return str(PendingSignIn.objects.create(user=user, begun_at=now).pk)
+    """Store that a sign-in of `user` waits; return the key of its row."""
+    remove_expired()
+    return str(PendingSignIn.objects.create(user=user, begun_at=timezone.now()).pk)
 
 
 def has_second_factor(user: User | None) -> bool:

@@ -4,8 +4,10 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+from allauth.account.app_settings import LOGIN_TIMEOUT
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import DatabaseError, IntegrityError, transaction
 from django.http import HttpRequest
@@ -14,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 
 from jobs.database import is_away
 from l4d2site.accounts.addresses import client_address
-from l4d2site.accounts.models import PersonSession
+from l4d2site.accounts.models import PendingSignIn, PersonSession
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ SIGNED_IN_AT = "saferoom_signed_in_at"
 """In the session, as seconds since the epoch. It survives a new session key, as after a password change."""
 
 SEEN_SECONDS = 60
+
+REMOVED_AT_ONCE = 1_000
+"""The most expired sessions that one sign-in deletes."""
 
 
 def begin_session(request: HttpRequest, user: User) -> None:
@@ -32,6 +37,20 @@ def begin_session(request: HttpRequest, user: User) -> None:
         # A previous session belonged to somebody else, or to another password, and was discarded.
         request.session.create()
     store_session(request, user, now)
+    remove_expired()
+
+
+def remove_expired() -> None:
+    """Delete sessions that are over, and sign-ins that were given up while they waited for a second factor.
+
+    Only signing in makes such rows, so it is also what removes them: there are never more than of two weeks.
+    """
+    now = timezone.now()
+    too_old = now - timedelta(seconds=LOGIN_TIMEOUT)
+    PendingSignIn.objects.filter(begun_at__lt=too_old).delete()
+    expired = Session.objects.filter(expire_date__lt=now).order_by("pk")
+    keys = list(expired.values_list("pk", flat=True)[:REMOVED_AT_ONCE])
+    Session.objects.filter(pk__in=keys).delete()
 
 
 def note_seen(request: HttpRequest) -> None:

@@ -20,6 +20,7 @@ from l4d2site.accounts import (
 )
 from l4d2site.accounts.second_factors import needing_keys, telling_unreadable
 from l4d2site.accounts.second_step import SecondStepPage
+from servers.access import sign_in_required
 
 second_factor_urls = [
     path("", second_factor_pages.Overview.as_view(), name="mfa_index"),
@@ -58,8 +59,16 @@ second_factor_urls = [
         second_factor_pages.PasskeyReauthentication.as_view(),
         name="mfa_reauthenticate_webauthn",
     ),
-    path("passkeys/<int:pk>/edit/", passkeys.edit_webauthn, name="mfa_edit_webauthn"),
-    path("passkeys/<int:pk>/remove/", passkeys.remove_webauthn, name="mfa_remove_webauthn"),
+    path(
+        "passkeys/<int:pk>/edit/",
+        sign_in_required(passkeys.edit_webauthn),
+        name="mfa_edit_webauthn",
+    ),
+    path(
+        "passkeys/<int:pk>/remove/",
+        sign_in_required(passkeys.remove_webauthn),
+        name="mfa_remove_webauthn",
+    ),
 ]
 
 urlpatterns = [

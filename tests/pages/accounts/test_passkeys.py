@@ -1,6 +1,7 @@
 """Passkeys: what each challenge and each passkey is good for."""
 
 from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,6 +92,22 @@ def test_a_sign_in_alone_demands_that_the_person_was_verified(alice: User) -> No
     assert not use(client, SIGN_IN, key.use(options, alice.pk, is_verified=False))
 
 
+def test_a_challenge_signs_in_alone_once_and_for_minutes(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = add_key(alice)
+    client, thief = Client(), Client()
+    right = key.use(sign_in_options(client), alice.pk)
+    thief.cookies.update(client.cookies)
+    assert not use(Client(), SIGN_IN, right)
+    assert use(client, SIGN_IN, right)
+    assert not use(thief, SIGN_IN, right)
+    right = key.use(sign_in_options(thief), alice.pk)
+    later = SimpleNamespace(time=lambda: time() + 301)
+    monkeypatch.setattr("django.core.signing.time", later)
+    assert not use(thief, SIGN_IN, right)
+
+
 def test_a_challenge_ends_with_the_wait_that_it_was_made_for(alice: User) -> None:
     _, key = add_key(alice)
     client = sign_in(alice)
@@ -152,3 +169,14 @@ def test_a_passkey_signs_in_alone_only_if_its_person_has_said_so(
     client = Client()
     assert use(client, SIGN_IN, key.use(sign_in_options(client), bob.pk))
     assert "signing in" in inside.get(reverse("mfa_list_webauthn")).content.decode()
+
+
+def test_the_page_that_reports_a_fault_takes_the_next_answer(alice: User) -> None:
+    client = sign_in(alice)
+    confirm(client, alice)
+    key, options = SecurityKey(), options_on(client, passkeys.ADD)
+    page = client.post(passkeys.ADD, {"name": "x" * 61, "credential": key.create(options)})
+    assert list(page.context["form"].errors) == ["name"]
+    (options,) = page.context["js_data"].values()
+    sent = {"name": "stick", "credential": key.create(options)}
+    assert client.post(passkeys.ADD, sent).status_code == 302
