@@ -42,6 +42,8 @@ class SecondStep(AuthenticateStage):  # type: ignore[misc] # allauth has no type
         response, goes_on = super().handle()
         if response is not None:
             user: User = self.login.user
+            # Somebody else may know the key that the session had before the password.
+            self.request.session.cycle_key()
             clear_state()  # A passkey answers the challenge of this wait, not of one before it.
             self.state["begun_with"] = user.get_session_auth_hash()
             self.state["row"] = begin_waiting(user)

@@ -14,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -348,6 +349,21 @@ def test_it_does_not_outlive_the_sessions(alice: User, dana: User, way: str) -> 
     assert "This sign-in was ended from elsewhere." in page.content.decode()
     assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
     assert failures_of(alice) == ["ended meanwhile"]
+
+
+def test_nobody_else_has_the_session_in_which_it_waits(alice: User) -> None:
+    """As somebody would who has planted a session in the browser."""
+    set_up(alice)
+    planted = SessionStore()
+    planted.create()
+    key = planted.session_key or ""
+    client, thief = Client(), Client()
+    for browser in (client, thief):
+        browser.cookies["sessionid"] = key
+    sign_in(alice, client)
+    assert client.get(reverse("mfa_authenticate")).status_code == 200
+    assert thief.get(reverse("mfa_authenticate")).headers["Location"] == LOGIN
+    assert not planted.exists(key)
 
 
 def test_rows_of_those_that_were_given_up_go(alice: User) -> None:
