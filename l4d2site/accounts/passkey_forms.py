@@ -16,6 +16,7 @@ from allauth.mfa.webauthn.internal import auth
 from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext_lazy as _
 from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
@@ -33,6 +34,8 @@ from servers.forms import PlainForm
 PASSKEY_NAME_CHARS = 60
 LONGEST_CREDENTIAL = 64 * 1024
 """In characters; a browser's answer has a few thousand."""
+TOO_MANY = "too_many_login_attempts"
+"""What allauth calls it."""
 
 
 class CredentialField(forms.JSONField):
@@ -57,6 +60,10 @@ class CredentialField(forms.JSONField):
         except (LookupError, TypeError, ValueError, RecursionError, struct.error):
             raise ValidationError(self.error_messages["invalid"], code="invalid") from None
         return credential
+
+    def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002 - as Django calls it
+        """Return what was sent: to show the form again, Django would parse it once more."""
+        return data and InvalidJSONInput(data)
 
 
 class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc] # allauth has no types
@@ -102,7 +109,20 @@ class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
         limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
 
 
-class SignedChallengeMixin:
+class SignatureMixin:
+    """Records a passkey that is refused, or that cannot be read."""
+
+    failure = EventKind.SECOND_FACTOR_FAILED
+    user: User | None
+
+    def clean(self) -> dict[str, Any]:
+        """Record a failure. One that was not checked, after too many, is none."""
+        if self.has_error("credential") and not self.has_error("credential", TOO_MANY):  # type: ignore[attr-defined]
+            record_event(self.failure, context.request, user=self.user, detail="passkey")
+        return super().clean() or {}  # type: ignore[misc]
+
+
+class OwnSignatureMixin(SignatureMixin):
     """Accepts only the signature of a challenge that was made for this form's purpose and person."""
 
     purpose: Purpose
@@ -117,24 +137,25 @@ class SignedChallengeMixin:
             auth.clear_state()
 
 
-class PasskeySecondFactorForm(SignedChallengeMixin, AuthenticateWebAuthnForm):  # type: ignore[misc]
+class PasskeySecondFactorForm(OwnSignatureMixin, AuthenticateWebAuthnForm):  # type: ignore[misc]
     """Asks for a passkey after the password."""
 
     credential = CredentialField(AuthenticationResponse)
     purpose = Purpose.SECOND_STEP
 
 
-class PasskeyReauthenticationForm(SignedChallengeMixin, ReauthenticateWebAuthnForm):  # type: ignore[misc]
+class PasskeyReauthenticationForm(OwnSignatureMixin, ReauthenticateWebAuthnForm):  # type: ignore[misc]
     """Asks for a passkey once more."""
 
     credential = CredentialField(AuthenticationResponse)
     purpose = Purpose.REAUTHENTICATION
 
 
-class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
-    """Signs in with only a passkey; failures are recorded."""
+class PasskeySignInForm(SignatureMixin, LoginWebAuthnForm):  # type: ignore[misc]
+    """Signs in with only a passkey."""
 
     credential = CredentialField(AuthenticationResponse)
+    failure = EventKind.SIGN_IN_FAILED
 
     def clean_credential(self) -> Authenticator:
         """Return the passkey, if it may sign in alone."""
@@ -144,14 +165,9 @@ class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
         finally:
             auth.clear_state()
         use_up_sign_in_challenge(challenge)
+        self.user = passkey.user
         if not passkey.wrap().is_passwordless:
             raise ValidationError(
                 _("This passkey works only after your password. Enter that first.")
             )
         return passkey
-
-    def clean(self) -> dict[str, Any]:
-        """Record a failure."""
-        if self.has_error("credential"):
-            record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
-        return super().clean() or {}
