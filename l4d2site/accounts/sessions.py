@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 
 from jobs.database import is_away
 from l4d2site.accounts.addresses import client_address
-from l4d2site.accounts.models import PendingSignIn, PersonSession
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ SEEN_SECONDS = 60
 
 REMOVED_AT_ONCE = 1_000
 """The most expired sessions that one sign-in deletes."""
+
+SHOWN_SECOND_STEPS = 10
 
 
 def begin_session(request: HttpRequest, user: User) -> None:
@@ -114,3 +116,9 @@ def find_sessions(user: User) -> list[PersonSession]:
             str(row.session.get_decoded().get(HASH_SESSION_KEY, "")), current_hash
         )
     ]
+
+
+def find_second_steps(user: User) -> list[AccountEvent]:
+    """Return when the password of `user` was right lately, and a second factor asked for. Newest first."""
+    asked = AccountEvent.objects.filter(user=user, kind=EventKind.SECOND_FACTOR_ASKED)
+    return list(asked.order_by("-last_at", "-pk")[:SHOWN_SECOND_STEPS])

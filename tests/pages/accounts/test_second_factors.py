@@ -405,6 +405,21 @@ def test_a_passkey_of_a_deactivated_account_is_recorded_as_refused(
     assert failures_of(alice) == ["deactivated"]
 
 
+def test_a_right_password_is_recorded_before_the_second_factor(alice: User) -> None:
+    """Its person sees who else knows it. One row a minute: a stolen password must not flood the record."""
+    inside, _ = set_up(alice)
+    thief = Client(REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Firefox/133.0 (Windows)")
+    assert "198.51.100.4" not in inside.get(reverse("sessions")).content.decode()
+    sign_in(alice, thief)
+    thief.post(reverse("logout"))
+    (event,) = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_ASKED)
+    assert (event.user, event.name, event.address) == (alice, "alice", "198.51.100.4")
+    assert event.minute
+    page = inside.get(reverse("sessions")).content.decode()
+    assert "198.51.100.4" in page
+    assert "Firefox on Windows" in page
+
+
 # --- What is sent -----------------------------------------------------------------------------
 
 
