@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from allauth.account.app_settings import LOGIN_TIMEOUT
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
+from allauth.mfa.models import Authenticator
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -116,6 +118,28 @@ def find_sessions(user: User) -> list[PersonSession]:
             str(row.session.get_decoded().get(HASH_SESSION_KEY, "")), current_hash
         )
     ]
+
+
+def end_sessions_made_with(factor: Authenticator, *, except_key: str | None) -> int:
+    """End the sessions in which a second factor was used, except one; return how many."""
+    rows = PersonSession.objects.filter(user=factor.user).exclude(session_id=except_key or "")
+    keys = [
+        row.session_id
+        for row in rows.select_related("session")
+        if any(
+            record["method"] == "mfa" and record["id"] == factor.pk
+            for record in row.session.get_decoded().get(AUTHENTICATION_METHODS_SESSION_KEY, ())
+        )
+    ]
+    _, counts = Session.objects.filter(pk__in=keys).delete()
+    return counts.get("sessions.Session", 0)
+
+
+def forget_second_factors(request: HttpRequest) -> None:
+    """Let no second factor count as used in this session."""
+    records = request.session.get(AUTHENTICATION_METHODS_SESSION_KEY, [])
+    left = [record for record in records if record["method"] != "mfa"]
+    request.session[AUTHENTICATION_METHODS_SESSION_KEY] = left
 
 
 def find_second_steps(user: User) -> list[AccountEvent]:

@@ -10,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import passkey_challenges
 from l4d2site.accounts.models import AccountEvent, EventKind
@@ -215,3 +216,54 @@ def test_a_passkey_that_may_not_sign_in_alone_is_recorded_by_name(alice: User) -
         ("alice", "passkey", 1),
         ("", "passkey", 1),
     }
+
+
+# --- Once it is removed -----------------------------------------------------------------------
+
+
+def test_it_takes_the_sessions_along_that_were_made_with_it(alice: User) -> None:
+    here, key = add_key(alice)
+    alone, second, other, password = Client(), sign_in(alice), SecurityKey(), Client()
+    use(alone, SIGN_IN, key.use(sign_in_options(alone), alice.pk))
+    use(second, SECOND_STEP, key.use(options_on(second, SECOND_STEP)))
+    confirm(here, alice)
+    passkeys.add(here, other)
+    use(password, SIGN_IN, other.use(sign_in_options(password), alice.pk))
+    assert all(is_inside(browser) for browser in (here, alone, second, password))
+    passkey = Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).earliest("pk")
+    page = here.get(reverse("mfa_remove_webauthn", args=[passkey.pk])).content.decode()
+    assert "signed out in other browsers where you have used it" in page
+    here.post(reverse("mfa_remove_webauthn", args=[passkey.pk]))
+    assert [is_inside(one) for one in (here, alone, second, password)] == [True, False, False, True]
+    details = AccountEvent.objects.filter(kind=EventKind.SESSION_REVOKED)
+    assert list(details.values_list("name", "detail")) == [("alice", "2 with stick")]
+
+
+def test_new_recovery_codes_take_the_sessions_along_of_the_old_ones(alice: User) -> None:
+    here, _ = add_key(alice)
+    (code, *_) = here.get(reverse("mfa_view_recovery_codes")).context["unused_codes"]
+    there = sign_in(alice)
+    there.post(SECOND_STEP, {"code": code})
+    assert is_inside(there)
+    here.post(reverse("mfa_generate_recovery_codes"))
+    assert [is_inside(here), is_inside(there)] == [True, False]
+
+
+def test_an_account_with_passkeys_and_sessions_can_be_deleted(alice: User) -> None:
+    here, _ = add_key(alice)
+    alice.delete()
+    assert not is_inside(here)
+
+
+def test_staff_without_any_set_up_another(dana: User, settings: Settings) -> None:
+    """A factor that was used and is gone does not count."""
+    settings.REQUIRE_STAFF_MFA = True
+    here, _ = add_key(dana)
+    other = SecurityKey()
+    confirm(here, dana)
+    passkeys.add(here, other)
+    first, second = Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).order_by("pk")
+    here.post(reverse("mfa_remove_webauthn", args=[first.pk]))
+    assert is_inside(here)
+    here.post(reverse("mfa_remove_webauthn", args=[second.pk]))
+    assert here.get(SERVERS).headers["Location"] == reverse("mfa_index")
