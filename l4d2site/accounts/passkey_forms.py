@@ -1,6 +1,7 @@
 """The forms of passkeys. Scripts fill in their credential: what a browser says about a passkey."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from allauth.core import context
@@ -16,6 +17,7 @@ from allauth.mfa.webauthn.internal import auth
 from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext_lazy as _
 from fido2.webauthn import AuthenticationResponse, RegistrationResponse
@@ -36,6 +38,9 @@ LONGEST_CREDENTIAL = 64 * 1024
 """In characters; a browser's answer has a few thousand."""
 TOO_MANY = "too_many_login_attempts"
 """What allauth calls it."""
+COPIED = "copied"
+COUNTER = "counter"
+"""In what allauth stores of a passkey: how many signatures the device has said that it made."""
 
 
 class CredentialField(forms.JSONField):
@@ -114,11 +119,14 @@ class SignatureMixin:
 
     failure = EventKind.SECOND_FACTOR_FAILED
     user: User | None
+    has_error: Callable[..., bool]
 
     def clean(self) -> dict[str, Any]:
         """Record a failure. One that was not checked, after too many, is none."""
-        if self.has_error("credential") and not self.has_error("credential", TOO_MANY):  # type: ignore[attr-defined]
-            record_event(self.failure, context.request, user=self.user, detail="passkey")
+        if self.has_error("credential") and not self.has_error("credential", TOO_MANY):
+            is_copied = self.has_error("credential", COPIED)
+            detail = "passkey, perhaps copied" if is_copied else "passkey"
+            record_event(self.failure, context.request, user=self.user, detail=detail)
         return super().clean() or {}  # type: ignore[misc]
 
 
@@ -131,10 +139,13 @@ class OwnSignatureMixin(SignatureMixin):
     def clean_credential(self) -> Authenticator:
         """Return the passkey. Its challenge is used up, whatever the outcome."""
         require_challenge(self.purpose, self.user)
+        credential = self.cleaned_data["credential"]  # type: ignore[attr-defined]
         try:
-            return super().clean_credential()  # type: ignore[misc]
+            passkey: Authenticator = super().clean_credential()  # type: ignore[misc]
         finally:
             auth.clear_state()
+        require_growth(passkey, credential)
+        return passkey
 
 
 class PasskeySecondFactorForm(OwnSignatureMixin, AuthenticateWebAuthnForm):  # type: ignore[misc]
@@ -160,6 +171,7 @@ class PasskeySignInForm(SignatureMixin, LoginWebAuthnForm):  # type: ignore[misc
     def clean_credential(self) -> Authenticator:
         """Return the passkey, if it may sign in alone."""
         challenge = bring_sign_in_challenge(context.request)
+        credential = self.cleaned_data["credential"]
         try:
             passkey: Authenticator = super().clean_credential()
         finally:
@@ -170,4 +182,28 @@ class PasskeySignInForm(SignatureMixin, LoginWebAuthnForm):  # type: ignore[misc
             raise ValidationError(
                 _("This passkey works only after your password. Enter that first.")
             )
+        require_growth(passkey, credential)
         return passkey
+
+
+def require_growth(passkey: Authenticator, credential: dict[str, Any]) -> None:
+    """Raise ValidationError unless the counter of the passkey's signatures has grown; store it.
+
+    A copy of the passkey counts on its own, so one of the two falls behind. Many devices always say 0.
+    """
+    counter = AuthenticationResponse.from_dict(credential).response.authenticator_data.counter
+    with transaction.atomic():
+        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        last = row.data.get(COUNTER, row.wrap().authenticator_data.counter)
+        if not counter and not last:
+            return
+        if counter <= last:
+            raise ValidationError(
+                _(
+                    "The device has used this passkey less often than it said last time, so there may be "
+                    "a copy of it. Sign in another way, and remove it."
+                ),
+                code=COPIED,
+            )
+        row.data[COUNTER] = counter
+        row.save(update_fields=["data"])

@@ -218,6 +218,29 @@ def test_a_passkey_that_may_not_sign_in_alone_is_recorded_by_name(alice: User) -
     }
 
 
+def test_a_counter_that_does_not_grow_is_that_of_a_copy(alice: User) -> None:
+    inside, key = add_key(alice)
+    for count, is_right in ((80, True), (2, False), (80, False), (81, True)):
+        client = Client()
+        key.counter = count - 1
+        assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk)) == is_right
+    key.counter = 7
+    page = inside.post(
+        REAUTHENTICATE, {"credential": key.use(options_on(inside, REAUTHENTICATE))}, follow=True
+    )
+    assert "there may be a copy of it" in page.content.decode()
+    details = ("alice", "passkey, perhaps copied")
+    assert failures_of(EventKind.SIGN_IN_FAILED) == [(*details, 2)]
+    assert failures_of(EventKind.SECOND_FACTOR_FAILED) == [(*details, 1)]
+
+
+def test_a_device_that_does_not_count_signs_in_again(alice: User) -> None:
+    _, key = add_key(alice)
+    for _time in range(2):
+        client, key.counter = Client(), -1
+        assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+
+
 # --- Once it is removed -----------------------------------------------------------------------
 
 
