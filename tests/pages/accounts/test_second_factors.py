@@ -30,6 +30,7 @@ from l4d2site.accounts.passkey_forms import (
     PasskeySecondFactorForm,
     PasskeySignInForm,
 )
+from l4d2site.accounts.password_changes import end_sessions
 from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
 from tests.pages.accounts.totp import code_of
 
@@ -349,6 +350,20 @@ def test_it_does_not_outlive_the_sessions(alice: User, dana: User, way: str) -> 
     assert "This sign-in was ended from elsewhere." in page.content.decode()
     assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
     assert failures_of(alice) == ["ended meanwhile"]
+
+
+@pytest.mark.parametrize("change", [set_password, end_sessions])
+def test_a_refused_sign_in_uses_up_no_recovery_code(
+    alice: User, change: Callable[[User], object]
+) -> None:
+    inside, _ = set_up(alice)
+    codes = codes_of(inside)
+    client = sign_in(alice)
+    change(alice)
+    client.post(reverse("mfa_authenticate"), {"code": codes[0]})
+    assert len(failures_of(alice)) == 1
+    row = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES)
+    assert row.wrap().get_unused_codes() == codes
 
 
 def test_nobody_else_has_the_session_in_which_it_waits(alice: User) -> None:
