@@ -1,6 +1,7 @@
-"""Log filters for what Django logs of requests that it refuses: a traceback for each, of nobody's fault."""
+"""What is left out of logs: links that let people in, and tracebacks of requests that Django refuses."""
 
 import logging
+import re
 import threading
 from time import monotonic
 
@@ -8,6 +9,20 @@ INTERVAL_SECONDS = 60.0
 LONGEST_HOST = 80
 LONGEST_PATH = 200
 LONGEST_REASON = 300
+
+
+LINK = re.compile(
+    r"((?:/|%2F)accounts(?:/|%2F)(?:invitation|reset)(?:/|%2F))[^\s'\"&]+", re.IGNORECASE
+)
+"""The address of an invitation, or for a new password, also within another one. The group ends at its token."""
+
+
+class WithoutLinks(logging.Formatter):
+    """Cuts links before their tokens, wherever in a line or a traceback: with one, anybody could use it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return LINK.sub(r"\1...", super().format(record))
 
 
 class OnceAMinute(logging.Filter):

@@ -233,11 +233,11 @@ MFA_FORMS = {
     "activate_totp": "l4d2site.accounts.forms.AppForm",
     "authenticate": "l4d2site.accounts.forms.SecondFactorForm",
     "reauthenticate": "l4d2site.accounts.forms.ReauthenticationForm",
-    "add_webauthn": "l4d2site.accounts.forms.PasskeyForm",
-    "login_webauthn": "l4d2site.accounts.forms.PasskeySignInForm",
-    "authenticate_webauthn": "l4d2site.accounts.forms.PasskeySecondFactorForm",
-    "reauthenticate_webauthn": "l4d2site.accounts.forms.PasskeyReauthenticationForm",
-    "edit_webauthn": "l4d2site.accounts.forms.PasskeyNameForm",
+    "add_webauthn": "l4d2site.accounts.passkey_forms.PasskeyForm",
+    "login_webauthn": "l4d2site.accounts.passkey_forms.PasskeySignInForm",
+    "authenticate_webauthn": "l4d2site.accounts.passkey_forms.PasskeySecondFactorForm",
+    "reauthenticate_webauthn": "l4d2site.accounts.passkey_forms.PasskeyReauthenticationForm",
+    "edit_webauthn": "l4d2site.accounts.passkey_forms.PasskeyNameForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -515,7 +515,11 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "plain": {
+            "class": "l4d2site.log_filters.WithoutLinks",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        },
     },
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},

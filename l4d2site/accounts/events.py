@@ -21,10 +21,14 @@ from servers.models import Server
 
 logger = logging.getLogger("saferoom.accounts")
 
-COUNTED_KINDS = frozenset(
+FAILED_KINDS = frozenset(
     {EventKind.SIGN_IN_FAILED, EventKind.SECOND_FACTOR_FAILED, EventKind.THROTTLED}
 )
-"""Events that strangers can cause as often as they like: one row per address, name and minute."""
+"""Events that are logged as warnings."""
+
+COUNTED_KINDS = FAILED_KINDS | {EventKind.SECOND_FACTOR_ASKED}
+"""Events that can be caused as often as one likes, without an account or with only its password: one row per
+address, name and minute."""
 
 MAX_ROWS = 100_000
 MAX_COUNTED_ROWS = 50_000
@@ -63,7 +67,7 @@ def record_event(
     if request is not None:
         address = address or client_address(request)
     user_agent = request.headers.get("User-Agent", "") if request is not None else ""
-    level = logging.WARNING if kind in COUNTED_KINDS else logging.INFO
+    level = logging.WARNING if kind in FAILED_KINDS else logging.INFO
     logger.log(level, "%s", log_line(kind, address, name, detail, count))
     now = timezone.now()
     event = AccountEvent(

@@ -1,6 +1,5 @@
 """The forms of accounts."""
 
-import struct
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -8,13 +7,6 @@ from allauth.account.forms import LoginForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.webauthn.forms import (
-    AddWebAuthnForm,
-    AuthenticateWebAuthnForm,
-    EditWebAuthnForm,
-    LoginWebAuthnForm,
-    ReauthenticateWebAuthnForm,
-)
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import (
@@ -29,10 +21,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
-from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
+from l4d2site.accounts.models import Invitation, OwnQuotas
 from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
 from servers.forms import PlainForm
 from servers.models import Server
@@ -280,9 +270,6 @@ class ResetRequestForm(PlainForm, PasswordResetForm):
 
 LONGEST_CODE = 64
 """With room for blanks and dashes; codes have eight characters at most."""
-PASSKEY_NAME_CHARS = 60
-LONGEST_CREDENTIAL = 64 * 1024
-"""In characters; a browser's answer has a few thousand."""
 
 
 def limit_chars(field: forms.Field, most: int) -> None:
@@ -316,81 +303,6 @@ class ReauthenticationForm(CodeMixin, PlainForm, ReauthenticateForm):  # type: i
 
 class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
     """Sets up an app."""
-
-
-class CredentialField(forms.JSONField):
-    """What a browser says about a passkey. What cannot be read is a fault of the form."""
-
-    widget = forms.HiddenInput
-
-    def __init__(self, kind: type[AuthenticationResponse | RegistrationResponse]) -> None:
-        super().__init__()
-        self._kind = kind
-
-    def to_python(self, value: Any) -> Any:
-        """Parse it, and have the library read it: it raises more than allauth expects."""
-        # allauth stores it as it is, and PostgreSQL takes no JSON with a NUL.
-        if len(value or "") > LONGEST_CREDENTIAL or "\\u0000" in (value or ""):
-            raise ValidationError(self.error_messages["invalid"], code="invalid")
-        try:
-            credential = super().to_python(value)
-            if credential is not None:
-                self._kind.from_dict(credential)
-        # Also for numbers with thousands of digits, and thousands of brackets within each other.
-        except (LookupError, TypeError, ValueError, RecursionError, struct.error):
-            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
-        return credential
-
-
-class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
-    """Adds a passkey."""
-
-    credential = CredentialField(RegistrationResponse)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["name"].label = _("Name")
-        self.fields["name"].help_text = _("For example the device it is stored on.")
-        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
-        self.fields["passwordless"].label = _("Sign in with it alone, without a password")
-        self.fields["passwordless"].help_text = _(
-            "The device then asks for a PIN or a fingerprint."
-        )
-        self.fields["passwordless"].initial = True
-
-
-class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
-    """Renames a passkey."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
-
-
-class PasskeySecondFactorForm(AuthenticateWebAuthnForm):  # type: ignore[misc]
-    """Asks for a passkey after the password."""
-
-    credential = CredentialField(AuthenticationResponse)
-
-
-class PasskeyReauthenticationForm(ReauthenticateWebAuthnForm):  # type: ignore[misc]
-    """Asks for a passkey once more."""
-
-    credential = CredentialField(AuthenticationResponse)
-
-
-class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
-    """Signs in with only a passkey; failures are recorded."""
-
-    credential = CredentialField(AuthenticationResponse)
-
-    def clean_credential(self) -> Any:
-        """Return what the passkey belongs to."""
-        try:
-            return super().clean_credential()
-        except ValidationError:
-            record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
-            raise
 
 
 class DayField(forms.DateField):

@@ -25,6 +25,7 @@ class EventKind(models.TextChoices):
 
     SIGN_IN = "sign_in", gettext_lazy("Signed in")
     SIGN_IN_FAILED = "sign_in_failed", gettext_lazy("Sign-in failed")
+    SECOND_FACTOR_ASKED = "second_factor_asked", gettext_lazy("Second factor asked for")
     SECOND_FACTOR_FAILED = "second_factor_failed", gettext_lazy("Second factor failed")
     THROTTLED = "throttled", gettext_lazy("Turned away: too many attempts")
     SIGN_OUT = "sign_out", gettext_lazy("Signed out")
@@ -60,6 +61,7 @@ class EventKind(models.TextChoices):
 DOOR_KINDS = (
     EventKind.SIGN_IN,
     EventKind.SIGN_IN_FAILED,
+    EventKind.SECOND_FACTOR_ASKED,
     EventKind.SECOND_FACTOR_FAILED,
     EventKind.THROTTLED,
     EventKind.SIGN_OUT,

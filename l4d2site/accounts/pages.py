@@ -24,7 +24,7 @@ from l4d2site.accounts.forms import NewPasswordForm, SignInForm
 from l4d2site.accounts.mail import has_mail
 from l4d2site.accounts.models import EventKind, PersonSession
 from l4d2site.accounts.password_changes import end_sessions
-from l4d2site.accounts.sessions import find_sessions, store_session
+from l4d2site.accounts.sessions import find_second_steps, find_sessions, store_session
 from servers.access import SignedInRequest, sign_in_required
 
 
@@ -78,6 +78,7 @@ def sessions(request: SignedInRequest) -> HttpResponse:
     context = {
         "sessions": [(row, row.session_id == current_key) for row in rows],
         "has_others": any(row.session_id != current_key for row in rows),
+        "second_steps": find_second_steps(request.user),
     }
     return render(request, "accounts/sessions.html", context)
 

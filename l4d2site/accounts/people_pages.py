@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse, reverse_lazy
 from django.utils.encoding import force_bytes
@@ -301,6 +301,15 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
     success_message = gettext_lazy("Your password was changed. Sign in with it.")
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Show the form. Django keeps the link in the session: nobody else may know the key of that."""
+        session, held = self.request.session, INTERNAL_RESET_SESSION_TOKEN
+        before = session.get(held)
+        response = super().dispatch(*args, **kwargs)
+        if session.get(held) not in (None, before) and not self.request.user.is_authenticated:
+            session.cycle_key()
+        return response
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Set it. The record says if the link came by mail: then nobody else is named in it."""

@@ -5,6 +5,7 @@ from typing import Any
 from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
@@ -22,7 +23,11 @@ from l4d2site.accounts.password_changes import (
     name_actor,
     said_by,
 )
-from l4d2site.accounts.sessions import begin_session
+from l4d2site.accounts.sessions import (
+    begin_session,
+    end_sessions_made_with,
+    forget_second_factors,
+)
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
 """A user's permission columns, in words."""
@@ -94,6 +99,22 @@ def note_removed_second_factor(
 ) -> None:
     """Record that a second factor was removed."""
     record_event(EventKind.SECOND_FACTOR_REMOVED, request, user=user, detail=str(authenticator))
+
+
+@receiver(post_delete, sender=Authenticator)
+def end_sessions_of_removed_factor(instance: Authenticator, **_kwargs: Any) -> None:
+    """End the other sessions in which a factor was used that is removed: it may be in somebody else's hands.
+
+    In this one, no second factor counts as used any more once the account has none.
+    """
+    request, user = current_request(), instance.user
+    is_own = request is not None and request.user.pk == user.pk
+    own_key = request.session.session_key if request is not None and is_own else None
+    if count := end_sessions_made_with(instance, except_key=own_key):
+        detail = ", ".join(filter(None, [f"{count} with {instance}", said_by(request, user)]))
+        record_event(EventKind.SESSION_REVOKED, request, user=user, detail=detail)
+    if request is not None and is_own and not is_mfa_enabled(user):
+        forget_second_factors(request)
 
 
 @receiver(mfa_signals.authenticator_reset)

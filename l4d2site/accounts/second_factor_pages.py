@@ -2,11 +2,18 @@
 
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.mfa.base.views import IndexView
-from allauth.mfa.webauthn.views import AddWebAuthnView
+from allauth.mfa.webauthn.views import (
+    AddWebAuthnView,
+    LoginWebAuthnView,
+    ReauthenticateWebAuthnView,
+)
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.addresses import has_passkeys
+from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge, offer_sign_in
 from l4d2site.accounts.second_factors import NO_KEYS, has_keys
 
 
@@ -23,6 +30,28 @@ class PasskeyAddition(AddWebAuthnView):  # type: ignore[misc]
     """Adds a passkey, and says so if browsers do not support them here."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Return what the page shows."""
+        """Return what the page shows, with a challenge for this."""
         context = super().get_context_data(**kwargs)
-        return {**context, "has_passkeys": has_passkeys(self.request)}
+        bind_challenge(Purpose.ADDITION, self.request.user)
+        # allauth would replace a form with faults by one that is checked again while it is rendered.
+        return {**context, **kwargs, "has_passkeys": has_passkeys(self.request)}
+
+
+class PasskeyReauthentication(ReauthenticateWebAuthnView):  # type: ignore[misc]
+    """Asks for a passkey once more."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the page shows, with a challenge for this."""
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        bind_challenge(Purpose.REAUTHENTICATION, self.request.user)
+        return context
+
+
+class PasskeySignIn(LoginWebAuthnView):  # type: ignore[misc]
+    """Signs in with only a passkey. Scripts get the challenge when somebody wants to."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer scripts with a challenge, without a session; redirect others."""
+        if get_adapter().is_ajax(request):
+            return offer_sign_in()
+        return super().get(request, *args, **kwargs)  # type: ignore[no-any-return]

@@ -19,6 +19,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
+from servers.access import sign_in_required
+
 NO_KEYS = gettext_noop(
     "A second factor cannot be set up yet: this panel has no key to encrypt it with. The "
     "machine’s admin can make one with manage.py makesecretskey and put the line it prints into "
@@ -83,11 +85,15 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
 
 
 def needing_keys(view: View) -> View:
-    """Run `view` only if secrets can be stored; otherwise redirect to the page that says why they cannot."""
+    """Run `view` only if secrets can be stored; otherwise redirect to the page that says why they cannot.
+
+    Only for those who are signed in: allauth would keep a stranger's form in a session.
+    """
 
     @wraps(view)
+    @sign_in_required
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.user.is_authenticated and not has_keys():
+        if not has_keys():
             return HttpResponseRedirect(reverse("mfa_index"))
         return telling_unreadable(view)(request, *args, **kwargs)
 

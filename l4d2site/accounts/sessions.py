@@ -4,8 +4,12 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+from allauth.account.app_settings import LOGIN_TIMEOUT
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
+from allauth.mfa.models import Authenticator
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import DatabaseError, IntegrityError, transaction
 from django.http import HttpRequest
@@ -14,7 +18,7 @@ from django.utils.crypto import constant_time_compare
 
 from jobs.database import is_away
 from l4d2site.accounts.addresses import client_address
-from l4d2site.accounts.models import PersonSession
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +26,11 @@ SIGNED_IN_AT = "saferoom_signed_in_at"
 """In the session, as seconds since the epoch. It survives a new session key, as after a password change."""
 
 SEEN_SECONDS = 60
+
+REMOVED_AT_ONCE = 1_000
+"""The most expired sessions that one sign-in deletes."""
+
+SHOWN_SECOND_STEPS = 10
 
 
 def begin_session(request: HttpRequest, user: User) -> None:
@@ -32,6 +41,20 @@ def begin_session(request: HttpRequest, user: User) -> None:
         # A previous session belonged to somebody else, or to another password, and was discarded.
         request.session.create()
     store_session(request, user, now)
+    remove_expired()
+
+
+def remove_expired() -> None:
+    """Delete sessions that are over, and sign-ins that were given up while they waited for a second factor.
+
+    Only signing in makes such rows, so it is also what removes them: there are never more than of two weeks.
+    """
+    now = timezone.now()
+    too_old = now - timedelta(seconds=LOGIN_TIMEOUT)
+    PendingSignIn.objects.filter(begun_at__lt=too_old).delete()
+    expired = Session.objects.filter(expire_date__lt=now).order_by("pk")
+    keys = list(expired.values_list("pk", flat=True)[:REMOVED_AT_ONCE])
+    Session.objects.filter(pk__in=keys).delete()
 
 
 def note_seen(request: HttpRequest) -> None:
@@ -95,3 +118,31 @@ def find_sessions(user: User) -> list[PersonSession]:
             str(row.session.get_decoded().get(HASH_SESSION_KEY, "")), current_hash
         )
     ]
+
+
+def end_sessions_made_with(factor: Authenticator, *, except_key: str | None) -> int:
+    """End the sessions in which a second factor was used, except one; return how many."""
+    rows = PersonSession.objects.filter(user=factor.user).exclude(session_id=except_key or "")
+    keys = [
+        row.session_id
+        for row in rows.select_related("session")
+        if any(
+            record["method"] == "mfa" and record["id"] == factor.pk
+            for record in row.session.get_decoded().get(AUTHENTICATION_METHODS_SESSION_KEY, ())
+        )
+    ]
+    _, counts = Session.objects.filter(pk__in=keys).delete()
+    return counts.get("sessions.Session", 0)
+
+
+def forget_second_factors(request: HttpRequest) -> None:
+    """Let no second factor count as used in this session."""
+    records = request.session.get(AUTHENTICATION_METHODS_SESSION_KEY, [])
+    left = [record for record in records if record["method"] != "mfa"]
+    request.session[AUTHENTICATION_METHODS_SESSION_KEY] = left
+
+
+def find_second_steps(user: User) -> list[AccountEvent]:
+    """Return when the password of `user` was right lately, and a second factor asked for. Newest first."""
+    asked = AccountEvent.objects.filter(user=user, kind=EventKind.SECOND_FACTOR_ASKED)
+    return list(asked.order_by("-last_at", "-pk")[:SHOWN_SECOND_STEPS])

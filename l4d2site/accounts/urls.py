@@ -20,6 +20,7 @@ from l4d2site.accounts import (
 )
 from l4d2site.accounts.second_factors import needing_keys, telling_unreadable
 from l4d2site.accounts.second_step import SecondStepPage
+from servers.access import sign_in_required
 
 second_factor_urls = [
     path("", second_factor_pages.Overview.as_view(), name="mfa_index"),
@@ -48,14 +49,26 @@ second_factor_urls = [
         needing_keys(second_factor_pages.PasskeyAddition.as_view()),
         name="mfa_add_webauthn",
     ),
-    path("passkeys/sign-in/", passkeys.login_webauthn, name="mfa_login_webauthn"),
+    path(
+        "passkeys/sign-in/",
+        second_factor_pages.PasskeySignIn.as_view(),
+        name="mfa_login_webauthn",
+    ),
     path(
         "passkeys/reauthenticate/",
-        passkeys.reauthenticate_webauthn,
+        second_factor_pages.PasskeyReauthentication.as_view(),
         name="mfa_reauthenticate_webauthn",
     ),
-    path("passkeys/<int:pk>/edit/", passkeys.edit_webauthn, name="mfa_edit_webauthn"),
-    path("passkeys/<int:pk>/remove/", passkeys.remove_webauthn, name="mfa_remove_webauthn"),
+    path(
+        "passkeys/<int:pk>/edit/",
+        sign_in_required(passkeys.edit_webauthn),
+        name="mfa_edit_webauthn",
+    ),
+    path(
+        "passkeys/<int:pk>/remove/",
+        sign_in_required(passkeys.remove_webauthn),
+        name="mfa_remove_webauthn",
+    ),
 ]
 
 urlpatterns = [

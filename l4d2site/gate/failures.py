@@ -1,6 +1,6 @@
 """Remembers which addresses have recently failed to sign in.
 
-It is kept in memory: a restart forgets it, and no stranger causes writes to the database.
+It is kept in memory: a restart forgets it, and counting writes nothing to the database.
 """
 
 import logging

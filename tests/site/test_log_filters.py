@@ -1,6 +1,7 @@
 """What a stranger can make the process log, and how often."""
 
 import logging
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -8,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from l4d2site import log_filters
+from l4d2site.accounts.models import Invitation
 
 BAD = "evil.example"
 
@@ -91,3 +93,23 @@ def test_a_form_that_is_too_large_is_a_short_line(
     fields = {f"field{number}": "x" for number in range(1001)}
     assert client.post("/accounts/login/", fields).status_code == 400
     assert "TooManyFieldsSent" in read_the_line(caplog)
+
+
+def test_no_link_is_logged(dana: User, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even one that is refused: the person who made it may be reactivated."""
+    formatters = {handler.formatter for handler in logging.getLogger().handlers}
+    (formatter,) = (one for one in formatters if isinstance(one, log_filters.WithoutLinks))
+    invitation = Invitation.objects.create(made_by=dana)
+    reset = reverse("reset", args=["MQ", "t0ken-abc"])
+    strict = Client(enforce_csrf_checks=True)
+    User.objects.update(is_active=False)
+    for link in (invitation.get_absolute_url(), invitation.mailed_url, reset):
+        caplog.clear()
+        strict.get(link)
+        strict.post(link)
+        logging.getLogger("django.request").error("Oops: /login/?next=%s", quote(link, safe=""))
+        logged = "\n".join(map(formatter.format, caplog.records))
+        assert logged.count("...") >= 2, logged
+        token = link.strip("/").rpartition("/")[2]
+        assert token not in logged
+        assert quote(token) not in logged

@@ -155,6 +155,7 @@ class Nginx:
         self.port = find_free_port()
         self._redirect_port = find_free_port()
         self._folder = folder
+        self.error_log = folder / "error.log"
         self._panel = panel
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -180,6 +181,7 @@ class Nginx:
             "/etc/letsencrypt/live/panel.example.org/privkey.pem": f"{self._folder}/key.pem",
             "root /var/lib/saferoom;": f"root {self._panel.var_dir};",
             "server_name panel.example.org;": "server_name localhost;",
+            "/var/log/nginx/": f"{self._folder}/",
         }.items():
             assert own in site, own
             site = site.replace(own, ours)
@@ -206,6 +208,12 @@ class Nginx:
                 return response.status == 200
         except OSError:
             return False
+
+    def wait_for_access(self, words: str) -> str:
+        """Return its log of requests once that contains `words`."""
+        log = self._folder / "access.log"
+        wait_until(lambda: words in log.read_text(), 5, f"nginx does not log {words}")
+        return log.read_text()
 
     def stop(self) -> None:
         """End it."""

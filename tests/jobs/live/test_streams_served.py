@@ -187,7 +187,9 @@ class TestBehindNginx:
             Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True).follow(1)
         wait_until(lambda: panel.sockets() <= before + kept, 5, "connections are still open")
 
-    def test_it_serves_the_static_files_itself(self, nginx: Nginx, panel: Panel) -> None:
+    def test_it_serves_the_static_files_itself(
+        self, nginx: Nginx, panel: Panel, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         for name in ("page.0123456789ab.css", "page.css"):
             (panel.var_dir / "static" / name).write_text("body {}")
         panel.stop()  # So that nobody else can be the one who serves them.
@@ -202,6 +204,19 @@ class TestBehindNginx:
             assert_static_headers(plain.headers)
         with Watcher(nginx.port, "/static/../saferoom.sqlite3", "", is_tls=True).open() as outside:
             assert outside.status != 200
+        # Nor does a link get into its logs, even now.
+        for link in (
+            "invitation/t0ken",
+            "reset/a/t0ken",
+            "login/?next=%2faccounts%2Freset%2ft0ken",
+        ):
+            with Watcher(nginx.port, f"/accounts/{link}/", "", is_tls=True).open() as gone:
+                assert gone.status == 502
+        with Watcher(nginx.port, "/blobs/a?signed=abc", "", is_tls=True).open():
+            nginx.wait_for_access("/blobs/a?signed=... ")
+        logged = nginx.wait_for_access("login/?next=%2faccounts%2Freset%2f... ")
+        assert '"GET /accounts/invitation/... HTTP/1.1" 502' in logged
+        assert "t0ken" not in logged + capfd.readouterr().err + nginx.error_log.read_text()
 
     def test_only_its_account_and_group_may_connect_to_the_socket(self, panel: Panel) -> None:
         assert panel.socket_path

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.auth.tokens import default_token_generator
+from django.contrib.sessions.backends.db import SessionStore
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
@@ -57,6 +58,21 @@ def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
         (EventKind.RESET_LINK_MADE, "by dana"),
         (EventKind.PASSWORD_CHANGED, "with a link"),
     ]
+
+
+def test_a_link_is_good_only_where_it_was_opened(
+    as_dana: Client, alice: User, client: Client
+) -> None:
+    """Not where somebody has the session that they planted in that browser."""
+    planted, thief = SessionStore(), Client()
+    planted.create()
+    for one in (client, thief):
+        one.cookies["sessionid"] = planted.session_key or ""
+    form = client.get(make_link(as_dana, alice)).headers["Location"]
+    assert "This link is no longer valid" in thief.get(form).content.decode()
+    client.post(form, NEW)
+    alice.refresh_from_db()
+    assert alice.check_password("a-better-one-42")
 
 
 def test_a_link_works_once(as_dana: Client, alice: User) -> None:

@@ -14,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -21,14 +22,15 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from l4d2site.accounts.forms import (
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
+from l4d2site.accounts.passkey_forms import (
     CredentialField,
     PasskeyForm,
     PasskeyReauthenticationForm,
     PasskeySecondFactorForm,
     PasskeySignInForm,
 )
-from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
+from l4d2site.accounts.password_changes import end_sessions
 from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
 from tests.pages.accounts.totp import code_of
 
@@ -350,6 +352,35 @@ def test_it_does_not_outlive_the_sessions(alice: User, dana: User, way: str) -> 
     assert failures_of(alice) == ["ended meanwhile"]
 
 
+@pytest.mark.parametrize("change", [set_password, end_sessions])
+def test_a_refused_sign_in_uses_up_no_recovery_code(
+    alice: User, change: Callable[[User], object]
+) -> None:
+    inside, _ = set_up(alice)
+    codes = codes_of(inside)
+    client = sign_in(alice)
+    change(alice)
+    client.post(reverse("mfa_authenticate"), {"code": codes[0]})
+    assert len(failures_of(alice)) == 1
+    row = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES)
+    assert row.wrap().get_unused_codes() == codes
+
+
+def test_nobody_else_has_the_session_in_which_it_waits(alice: User) -> None:
+    """As somebody would who has planted a session in the browser."""
+    set_up(alice)
+    planted = SessionStore()
+    planted.create()
+    key = planted.session_key or ""
+    client, thief = Client(), Client()
+    for browser in (client, thief):
+        browser.cookies["sessionid"] = key
+    sign_in(alice, client)
+    assert client.get(reverse("mfa_authenticate")).status_code == 200
+    assert thief.get(reverse("mfa_authenticate")).headers["Location"] == LOGIN
+    assert not planted.exists(key)
+
+
 def test_rows_of_those_that_were_given_up_go(alice: User) -> None:
     set_up(alice)
     sign_in(alice)
@@ -389,6 +420,21 @@ def test_a_passkey_of_a_deactivated_account_is_recorded_as_refused(
     assert failures_of(alice) == ["deactivated"]
 
 
+def test_a_right_password_is_recorded_before_the_second_factor(alice: User) -> None:
+    """Its person sees who else knows it. One row a minute: a stolen password must not flood the record."""
+    inside, _ = set_up(alice)
+    thief = Client(REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Firefox/133.0 (Windows)")
+    assert "198.51.100.4" not in inside.get(reverse("sessions")).content.decode()
+    sign_in(alice, thief)
+    thief.post(reverse("logout"))
+    (event,) = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_ASKED)
+    assert (event.user, event.name, event.address) == (alice, "alice", "198.51.100.4")
+    assert event.minute
+    page = inside.get(reverse("sessions")).content.decode()
+    assert "198.51.100.4" in page
+    assert "Firefox on Windows" in page
+
+
 # --- What is sent -----------------------------------------------------------------------------
 
 
@@ -409,7 +455,9 @@ def test_a_passkey_has_a_short_name(alice: User) -> None:
     address = reverse("mfa_edit_webauthn", args=[passkey.pk])
     assert client.post(address, {"name": "x" * 61}).status_code == 200
     assert client.post(address, {"name": "x" * 60}).status_code == 302
-    assert "name" in PasskeyForm({"name": "x" * 61}, user=alice).errors
+    passkey.delete()
+    page = client.post(reverse("mfa_add_webauthn"), {"name": "x" * 61})
+    assert "name" in page.context["form"].errors
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The list of one's own sessions: what it shows, and what ending one does."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,13 +11,14 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import get_resolver, reverse
 from django.utils import timezone
 
 from jobs.live.stream_access import Permit, find_revoked
 from l4d2site.accounts.browsers import describe_browser
-from l4d2site.accounts.models import AccountEvent, EventKind, PersonSession
+from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 from l4d2site.accounts.sessions import find_sessions
+from tests.pages.addresses import walk
 
 LOGIN = reverse("account_login")
 SESSIONS = reverse("sessions")
@@ -212,3 +214,33 @@ def test_a_database_that_refuses_the_note_does_not_cost_the_page(
 )
 def test_a_browser_is_named_in_words(agent: str, words: str) -> None:
     assert describe_browser(agent) == words
+
+
+def test_a_stranger_makes_no_session(db: None) -> None:
+    """Nor writes anything else, at any address of accounts, whatever asks."""
+    routes = [route for _, route in walk(get_resolver()) if route.startswith("/accounts/")]
+    addresses = {re.sub("<.*?>", "1", route) for route in routes}
+    assert len(addresses) > 30
+    with CaptureQueriesContext(connection) as queries:
+        for address in addresses:
+            Client().get(address)
+            Client().get(address, headers={"accept": "application/json"})
+            Client().post(address, {"credential": "{}", "code": "1", "next": "/"})
+    writes = re.compile(
+        r"(INSERT|UPDATE|DELETE)\b(?!.*accounts_accountevent)"
+    )  # The record is bounded.
+    assert [query["sql"] for query in queries if writes.match(query["sql"])] == []
+    assert not Session.objects.exists()
+
+
+def test_signing_in_removes_what_is_over(alice: User) -> None:
+    now = timezone.now()
+    over, current = browser(alice), browser(alice)
+    Session.objects.filter(pk=session_of(over).session_id).update(expire_date=now)
+    PendingSignIn.objects.create(user=alice, begun_at=now - timedelta(minutes=16))
+    waits = PendingSignIn.objects.create(user=alice, begun_at=now - timedelta(minutes=14))
+    newest = browser(alice)
+    left = {session_of(current).session_id, session_of(newest).session_id}
+    assert set(Session.objects.values_list("pk", flat=True)) == left
+    assert PersonSession.objects.count() == 2
+    assert list(PendingSignIn.objects.all()) == [waits]
