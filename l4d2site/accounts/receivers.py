@@ -1,5 +1,6 @@
-"""Puts Django's and allauth's signals about accounts into the record and the list of sessions."""
+"""Puts the signals of Django, allauth and the gate about accounts into the record and the list of sessions."""
 
+import logging
 from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
@@ -7,10 +8,12 @@ from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db import DatabaseError
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from jobs.database import is_away
 from l4d2site.accounts.events import DETAIL_CHARS, make_printable, record_event
 from l4d2site.accounts.models import EventKind, FirstPassword
 from l4d2site.accounts.password_changes import (
@@ -23,6 +26,9 @@ from l4d2site.accounts.password_changes import (
     said_by,
 )
 from l4d2site.accounts.sessions import begin_session
+from l4d2site.gate.throttling import turned_away
+
+logger = logging.getLogger(__name__)
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
 """A user's permission columns, in words."""
@@ -51,6 +57,17 @@ def note_failed_sign_in(
 ) -> None:
     """Record a wrong password or an unknown name: the record does not say which."""
     record_event(EventKind.SIGN_IN_FAILED, request, name=str(credentials.get("username") or ""))
+
+
+@receiver(turned_away)
+def note_turned_away(request: HttpRequest, account: str, count: int, **_kwargs: Any) -> None:
+    """Record attempts that were refused unchecked. If the database is away, they are refused all the same."""
+    try:
+        record_event(EventKind.THROTTLED, request, name=account, count=count)
+    except DatabaseError as error:
+        if not is_away(error):
+            raise
+        logger.warning("what was turned away could not be stored: %s", error)
 
 
 @receiver(user_logged_out)

@@ -6,21 +6,25 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from l4d2site.accounts import events
+from l4d2site.accounts import events, receivers
 from l4d2site.accounts.events import log_line, make_printable, record_event, trim_events
 from l4d2site.accounts.models import AccountEvent, EventKind, FirstPassword, PersonSession
+from l4d2site.gate.throttling import note_turned_away
 
 LOGIN = reverse("account_login")
 
@@ -119,6 +123,16 @@ def test_a_wrong_password_is_a_failure_wherever_it_is_asked_for(
     as_alice.post(reverse("password_change"), values)
     as_alice.post(reverse("account_reauthenticate"), {"password": "wrong"})
     assert failures() == [("alice", "127.0.0.1", 2)]
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_who_is_turned_away_is_so_without_a_database_too(
+    client: Client, db: None, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    monkeypatch.setattr(receivers, "record_event", Mock(side_effect=OperationalError))
+    monkeypatch.setattr(receivers, "is_away", lambda error: is_away)
+    with nullcontext() if is_away else pytest.raises(OperationalError):
+        note_turned_away(rf.get("/"))
 
 
 def test_a_name_that_was_tried_is_cut_and_made_printable(client: Client, db: None) -> None:

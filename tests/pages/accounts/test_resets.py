@@ -257,6 +257,8 @@ def test_one_address_asks_for_five_at_the_most(client: Client, has_mail: None) -
         client.post(REQUEST, {"email": f"{number}@example.org"}).status_code for number in range(6)
     ]
     assert answers == [200] * 5 + [429]
+    throttled = AccountEvent.objects.get(kind=EventKind.THROTTLED)
+    assert (throttled.name, throttled.address, throttled.count) == ("", "127.0.0.1", 1)
 
 
 def test_what_cannot_be_sent_any_more_is_told(

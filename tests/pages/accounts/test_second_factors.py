@@ -112,6 +112,8 @@ def test_codes_cannot_be_guessed(alice: User) -> None:
         client.post(reverse("mfa_authenticate"), {"code": f"00000{number}"})
     page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}).content.decode()
     assert "Too many wrong codes." in page
+    throttled = AccountEvent.objects.get(kind=EventKind.THROTTLED)
+    assert (throttled.name, throttled.count) == ("alice", 1)
     event = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_FAILED).first()
     assert event
     assert (event.user, event.name, event.detail) == (alice, "alice", "TOTP Authenticator")
