@@ -43,6 +43,7 @@ class EventKind(models.TextChoices):
     INVITATION_REVOKED = "invitation_revoked", gettext_lazy("Invitation revoked")
     INVITATION_ACCEPTED = "invitation_accepted", gettext_lazy("Invitation accepted")
     QUOTAS_CHANGED = "quotas_changed", gettext_lazy("Limits changed")
+    BACKUP_RESTORED = "backup_restored", gettext_lazy("Backup restored")
     SERVER_MADE = "server_made", gettext_lazy("Server made")
     SERVER_CHANGED = "server_changed", gettext_lazy("Server changed")
     SERVER_REMOVED = "server_removed", gettext_lazy("Server removed")
@@ -102,8 +103,9 @@ DONE_TO_PEOPLE_KINDS = (
     EventKind.ACCOUNT_REMOVED,
     EventKind.ROLE_CHANGED,
     EventKind.QUOTAS_CHANGED,
+    EventKind.BACKUP_RESTORED,
 )
-"""Events whose account is the one they concern; somebody else may have caused them."""
+"""Events whose account is the one they concern, if it is one; somebody else may have caused them."""
 
 BY_COMMAND = "a command"
 """Who caused an event that no request did. No account can have this name, since names have no blanks."""

@@ -15,10 +15,19 @@ from django.utils.http import urlsafe_base64_encode
 from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import mail as mails
+from l4d2site.accounts.audit import describe_event
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.models import (
+    BY_COMMAND,
+    AccountEvent,
+    EventKind,
+    Invitation,
+    PendingSignIn,
+)
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
 from l4d2site.accounts.reset_links import ResetTokens
+from l4d2site.accounts.restored_backups import end_what_was_open
+from l4d2site.accounts.second_step import begin_waiting
 from tests.pages.accounts.test_sessions import browser
 from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
@@ -174,6 +183,32 @@ def test_such_a_link_is_not_backed_by_somebody_who_has_got_the_name_since(
 
 
 # --- By mail ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_a_restored_backup_leaves_nobody_signed_in_and_no_link(
+    as_dana: Client, alice: User, dana: User, is_old: bool
+) -> None:
+    phone = browser(alice)
+    waiting = begin_waiting(alice)
+    reset_link = make_link(as_dana, alice)
+    if is_old:
+        place = [
+            urlsafe_base64_encode(force_bytes(alice.pk)),
+            default_token_generator.make_token(alice),
+        ]
+        reset_link = reverse("reset", args=place)
+    invitation = Invitation.objects.create(made_by=dana).get_absolute_url()
+    end_what_was_open()
+    assert phone.get(reverse("sessions")).status_code == 302
+    assert not PendingSignIn.objects.filter(pk=waiting).exists()
+    assert Client().get(invitation).status_code == 404
+    assert "This link is no longer valid" in use(reset_link)
+    event = AccountEvent.objects.get(kind=EventKind.BACKUP_RESTORED)
+    assert (event.actor_name, describe_event(event).who) == (BY_COMMAND, "a command on the machine")
+    AccountEvent.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(seconds=2))
+    as_dana.force_login(dana)
+    assert "Sign in with it." in use(make_link(as_dana, alice))
 
 
 @pytest.fixture
