@@ -33,7 +33,7 @@ from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
-from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
+from l4d2site.accounts.panel_roles import HOST_ADMINS, PanelRole, find_given_roles, panel_role_of
 from servers.forms import PlainForm
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
@@ -182,9 +182,15 @@ class PanelRoleForm(PlainForm, forms.Form):
     def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         current = panel_role_of(person)
-        roles = [*GIVEN_PANEL_ROLES, *([current] if current == PanelRole.OTHER else [])]
+        given = find_given_roles()
+        roles = [*given, *([current] if current == PanelRole.OTHER else [])]
         choice = cast("forms.ChoiceField", self.fields["role"])
         choice.choices = [(role.value, role.label) for role in roles]
+        if PanelRole.HOST_ADMIN not in given:
+            choice.help_text = _(
+                "Nobody can become a host admin: the group “%(group)s” is gone. Make one with that name and "
+                "its permissions on the admin pages."
+            ) % {"group": HOST_ADMINS}
         self.initial["role"] = current.value
 
     @property

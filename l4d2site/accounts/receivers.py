@@ -9,7 +9,14 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import DatabaseError
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.db.models import QuerySet
+from django.db.models.signals import (
+    m2m_changed,
+    post_delete,
+    post_save,
+    pre_delete,
+    pre_save,
+)
 from django.dispatch import receiver
 from django.http import HttpRequest
 
@@ -206,28 +213,58 @@ def note_removed_account(instance: User, **_kwargs: Any) -> None:
 @receiver(m2m_changed, sender=User.user_permissions.through)
 @receiver(m2m_changed, sender=Group.permissions.through)
 def note_changed_permissions(
-    instance: User | Group, action: str, model: Any, pk_set: set[int] | None, **_kwargs: Any
+    sender: Any,
+    instance: User | Group,
+    action: str,
+    model: Any,
+    pk_set: set[int] | None,
+    **_kwargs: Any,
 ) -> None:
     """Record groups and permissions that were given to, or taken from, a person or a group.
 
     From the other side (`group.user_set`), the instance is the group and `pk_set` has people.
     """
-    verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "all taken:"}
-    if action not in verbs or (action != "pre_clear" and not pk_set):
+    verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "taken"}
+    if action not in verbs:
         return
+    if action == "pre_clear":
+        rows = sender.objects.filter(**{str(instance._meta.model_name): instance})
+        pk_set = set(rows.values_list(str(model._meta.model_name), flat=True))
+    if not pk_set:
+        return
+    lead = f"{model._meta.verbose_name_plural} {verbs[action]}"
+    record_rights(instance, lead, model.objects.filter(pk__in=pk_set))
+
+
+@receiver(pre_delete, sender=Group)
+def note_removed_group(instance: Group, **_kwargs: Any) -> None:
+    """Record that a group was removed, and who has lost its permissions."""
+    members = instance.user_set.all()
+    record_rights(instance, "removed from" if members.exists() else "removed", members)
+
+
+@receiver(pre_save, sender=Group)
+def note_renamed_group(instance: Group, raw: bool, **_kwargs: Any) -> None:
+    """Record another name of a group: *Host admins* is a role by its name."""
+    before = None if raw else Group.objects.filter(pk=instance.pk).first()
+    if before and before.name != instance.name:
+        request = current_request()
+        detail = describe_change(before.name, instance.name, name_actor(request))
+        record_event(EventKind.ROLE_CHANGED, request, name=f"group {before}", detail=detail)
+
+
+def record_rights(holder: User | Group, lead: str, things: QuerySet[Any]) -> None:
+    """Record what has become of the rights of a person or a group. A long list must not push out who did it."""
     request = current_request()
-    is_person = isinstance(instance, User)
-    things = model.objects.filter(pk__in=pk_set or ()).order_by("pk")
-    kind = str(model._meta.verbose_name_plural)
-    lead, by = f"{kind} {verbs[action]}", name_actor(request)
-    # A long list must not push out who did it.
+    by = name_actor(request)
     listed = make_printable(
-        ", ".join(str(thing) for thing in things[:10]), DETAIL_CHARS - len(lead) - len(by) - 2
+        ", ".join(str(thing) for thing in things.order_by("pk")[:10]),
+        DETAIL_CHARS - len(lead) - len(by) - 2,
     )
     record_event(
         EventKind.ROLE_CHANGED,
         request,
-        user=instance if isinstance(instance, User) else None,
-        name="" if is_person else f"group {instance}",
+        user=holder if isinstance(holder, User) else None,
+        name="" if isinstance(holder, User) else f"group {holder}",
         detail=" ".join(filter(None, [lead, listed, by])),
     )

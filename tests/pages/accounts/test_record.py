@@ -169,6 +169,30 @@ def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: Us
     assert told(EventKind.ACCOUNT_REMOVED) == [("alice", "by dana")]
 
 
+def test_a_group_that_is_renamed_or_removed_is_recorded_with_its_people(
+    as_dana: Client, alice: User
+) -> None:
+    group = Group.objects.create(name="Night shift")
+    alice.groups.add(group)
+    as_dana.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "Day shift"})
+    as_dana.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+    assert told(EventKind.ROLE_CHANGED)[1:] == [
+        ("group Night shift", "from Night shift to Day shift, by dana"),
+        ("group Day shift", "removed from alice by dana"),
+    ]
+
+
+def test_permissions_that_are_cleared_are_named(alice: User) -> None:
+    alice.user_permissions.clear()
+    assert told(EventKind.ROLE_CHANGED) == []
+    group = Group.objects.create(name="Night shift")
+    group.user_set.add(alice)
+    group.user_set.clear()
+    assert told(EventKind.ROLE_CHANGED)[1:] == [
+        ("group Night shift", "users taken alice by a command")
+    ]
+
+
 def test_what_leads_into_an_account_is_recorded_from_whichever_page_or_save(
     as_dana: Client, alice: User
 ) -> None:
