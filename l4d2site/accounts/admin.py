@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,6 +21,7 @@ from django.utils.translation import gettext as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.mail import warn_of_address
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
+from l4d2site.accounts.names import FreeNameMixin
 from l4d2site.accounts.panel_roles import has_rights_of
 from servers.admin import ToldCollisions
 from servers.permissions import Verb, may
@@ -63,6 +65,14 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
         return formset
 
 
+class PersonForm(FreeNameMixin, UserChangeForm):  # type: ignore[type-arg]
+    """Changes an account."""
+
+
+class NewPersonForm(FreeNameMixin, AdminUserCreationForm):  # type: ignore[type-arg]
+    """Creates an account."""
+
+
 @admin.register(User)
 class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     """Django's admin for people, with their quotas.
@@ -71,6 +81,8 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     a way to get any right.
     """
 
+    form = PersonForm
+    add_form = NewPersonForm
     given_by_superusers = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

@@ -33,6 +33,7 @@ from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
+from l4d2site.accounts.names import FreeNameMixin
 from l4d2site.accounts.panel_roles import HOST_ADMINS, PanelRole, find_given_roles, panel_role_of
 from servers.forms import PlainForm
 from servers.models import Server
@@ -227,7 +228,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         )
 
 
-class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
+class AcceptanceForm(FreeNameMixin, PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
     """Creates the account of a person who was invited.
 
     It gets the invitation's address only if that person says so, with the link that was mailed there: somebody
@@ -261,13 +262,6 @@ class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type:
     def address(self) -> str:
         """The account's mail address, once the form is valid; empty if it gets none."""
         return self._address if self.cleaned_data.get("has_address") else ""
-
-    def clean_username(self) -> str:
-        """Refuse a name that differs from another one only in case."""
-        username = cast("str", self.cleaned_data["username"])
-        if User.objects.filter(username__iexact=username).exists():
-            raise ValidationError(_("That name is taken. Choose another one."))
-        return username
 
 
 class ResetForm(FirstFieldMixin, SetPasswordForm):  # type: ignore[type-arg]

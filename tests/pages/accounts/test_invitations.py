@@ -143,6 +143,7 @@ def test_a_token_that_was_not_signed_here_is_none(client: Client, invitation: In
     ("values", "complaint"),
     [
         ({"username": "Dana"}, "That name is taken."),
+        ({"username": "d\u0430na"}, "letters of several alphabets"),
         ({"password1": "short", "password2": "short"}, "at least 10 characters"),
         ({"password2": "another-password"}, "didn’t match"),
     ],
