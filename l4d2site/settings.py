@@ -121,6 +121,7 @@ require(
 
 INSTALLED_APPS = [
     "l4d2site.apps.SaferoomAdminConfig",
+    "l4d2site.apps.SaferoomConfig",  # Before the app whose command it replaces.
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -129,7 +130,6 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
-    "l4d2site.apps.SaferoomConfig",
     "l4d2site.accounts.apps.AccountsConfig",
     "servers",
     "jobs",
