@@ -91,9 +91,13 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
         return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Return whether the user has all the rights of `obj`. Django asks for each row of a bulk deletion."""
+        """Return whether the user is not `obj`, and has all its rights: so a superuser always remains.
+
+        Django asks for each row of a bulk deletion.
+        """
+        user = cast("User", request.user)
         is_allowed = super().has_delete_permission(request, obj)
-        return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
+        return is_allowed and (obj is None or (obj.pk != user.pk and has_rights_of(user, obj)))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Protect roles from all but superusers, and one's own: people could lock themselves out."""

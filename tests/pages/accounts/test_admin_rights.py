@@ -171,6 +171,14 @@ def test_an_account_keeps_a_name_from_before_there_were_rules(as_dana: Client) -
     assert as_dana.post(address("change", old), change).status_code == 302
 
 
+def test_nobody_deletes_their_own_account(as_dana: Client, dana: User, alice: User) -> None:
+    assert as_dana.post(address("delete", dana), {"post": "yes"}).status_code == 403
+    several = {"action": "delete_selected", "_selected_action": [dana.pk, alice.pk], "post": "yes"}
+    as_dana.post(reverse("admin:auth_user_changelist"), several)
+    assert User.objects.filter(pk__in=[dana.pk, alice.pk]).count() == 2
+    assert as_dana.post(address("delete", alice), {"post": "yes"}).status_code == 302
+
+
 # --- Groups, limits, the record ---------------------------------------------------------------
 
 
