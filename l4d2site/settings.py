@@ -507,7 +507,7 @@ BACKUP_KEEP_BYTES = read_limit("BACKUP_KEEP_BYTES", 20 * 1024**3)
 
 REFUSALS = (
     *("DisallowedModelAdminLookup", "DisallowedModelAdminToField"),
-    *("RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent"),
+    *("RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent", "SuspiciousMultipartForm"),
 )
 """Django's errors that say no more than that it refused a request."""
 
@@ -520,6 +520,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         "one_line": {"()": "l4d2site.log_filters.OneLine"},
+        "no_traceback": {"()": "l4d2site.log_filters.NoTraceback"},
         # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
@@ -536,7 +537,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"filters": ["not_healthz", "not_outages"]},
+        "django.request": {"filters": ["not_healthz", "not_outages", "no_traceback"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
         **{f"django.security.{error}": {"filters": ["one_line"]} for error in REFUSALS},
     },
