@@ -83,6 +83,7 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
 
     form = PersonForm
     add_form = NewPersonForm
+    facts = ["last_login", "date_joined"]
     given_by_superusers = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -100,11 +101,14 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
         return is_allowed and (obj is None or (obj.pk != user.pk and has_rights_of(user, obj)))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        """Protect roles from all but superusers, and one's own: people could lock themselves out."""
+        """Protect roles from all but superusers, and one's own: people could lock themselves out.
+
+        Nobody writes the facts: a sign-in could be hidden, and links for a new password depend on them.
+        """
         user = cast("User", request.user)
         if obj is not None and obj.pk == user.pk:
-            return ["is_active", *self.given_by_superusers]
-        return [] if user.is_superuser else self.given_by_superusers
+            return [*self.facts, "is_active", *self.given_by_superusers]
+        return self.facts if user.is_superuser else [*self.facts, *self.given_by_superusers]
 
     def user_change_password(
         self,

@@ -3,7 +3,10 @@
 import logging
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.login import (
+    get_authentication_records,
+    record_authentication,
+)
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, User
@@ -21,7 +24,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from jobs.database import is_away
-from l4d2site.accounts.events import DETAIL_CHARS, make_printable, record_event
+from l4d2site.accounts.events import ADDRESS_CHARS, DETAIL_CHARS, make_printable, record_event
 from l4d2site.accounts.models import EventKind, FirstPassword
 from l4d2site.accounts.password_changes import (
     MUST_CHANGE,
@@ -46,6 +49,14 @@ NAMES = {"username": EventKind.USERNAME_CHANGED, "email": EventKind.EMAIL_CHANGE
 COMPARED = (*ROLES, *NAMES, "password")
 """The columns whose changes are recorded."""
 
+MEANS = {
+    "password": "password",
+    Authenticator.Type.TOTP.value: "code",
+    Authenticator.Type.RECOVERY_CODES.value: "recovery code",
+    Authenticator.Type.WEBAUTHN.value: "passkey",
+}
+"""What one signs in by, in words, by allauth's names of the methods."""
+
 # --- Sessions ---------------------------------------------------------------------------------
 
 
@@ -55,15 +66,29 @@ def note_sign_in(request: HttpRequest, user: User, **_kwargs: Any) -> None:
     begin_session(request, user)
     if FirstPassword.objects.filter(user=user).exists():
         request.session[MUST_CHANGE] = True
-    record_event(EventKind.SIGN_IN, request, user=user)
+    record_event(EventKind.SIGN_IN, request, user=user, detail=describe_sign_in(request, user))
+
+
+def describe_sign_in(request: HttpRequest, user: User) -> str:
+    """Return by what somebody has just signed in, such as `password, code`."""
+    records = get_authentication_records(request, user)
+    if records and records[-1].get("passwordless"):
+        return "passkey alone"
+    words = [MEANS.get(str(one.get("type", one.get("method"))), "") for one in records]
+    return ", ".join(dict.fromkeys(filter(None, words)))
 
 
 @receiver(user_login_failed)
 def note_failed_sign_in(
     credentials: dict[str, Any], request: HttpRequest | None = None, **_kwargs: Any
 ) -> None:
-    """Record a wrong password or an unknown name: the record does not say which."""
-    record_event(EventKind.SIGN_IN_FAILED, request, name=str(credentials.get("username") or ""))
+    """Record a wrong password or an unknown name: the record does not say which.
+
+    The right password of a deactivated account fails too, and is told apart.
+    """
+    name = str(credentials.get("username") or "")
+    detail = "deactivated" if getattr(request, "is_deactivated", False) else ""
+    record_event(EventKind.SIGN_IN_FAILED, request, name=name, detail=detail)
 
 
 @receiver(turned_away)
@@ -164,7 +189,9 @@ def note_saved_account(
         roles = [
             word for name, word in ROLES.items() if name != "is_active" and getattr(instance, name)
         ]
-        record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=", ".join([*roles, by]))
+        address = [make_printable(instance.email, ADDRESS_CHARS)] if instance.email else []
+        detail = ", ".join([*roles, *address, by])
+        record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=detail)
     elif before:
         changed = {
             name

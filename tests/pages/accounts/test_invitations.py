@@ -68,6 +68,8 @@ def test_it_makes_one_account_that_is_signed_in(client: Client, invitation: Invi
         AccountEvent.objects.filter(user=eve).order_by("pk").values_list("kind", flat=True)
     )
     assert kinds == [EventKind.ACCOUNT_MADE, EventKind.INVITATION_ACCEPTED, EventKind.SIGN_IN]
+    accepted = AccountEvent.objects.get(kind=EventKind.INVITATION_ACCEPTED)
+    assert accepted.detail == "Eve, made by dana"
 
 
 def test_a_link_works_once(invitation: Invitation) -> None:
@@ -99,9 +101,11 @@ def test_a_revoked_one_leads_nowhere(
     as_dana: Client, client: Client, invitation: Invitation
 ) -> None:
     link = invitation.get_absolute_url()
+    Invitation.objects.update(email="eve@example.org")
     as_dana.post(reverse("invitation_revoke", args=[invitation.pk]))
     assert client.get(link).status_code == 404
-    assert AccountEvent.objects.filter(kind=EventKind.INVITATION_REVOKED).count() == 1
+    revoked = AccountEvent.objects.get(kind=EventKind.INVITATION_REVOKED)
+    assert revoked.detail == "Eve, mailed to eve@example.org, made by dana"
 
 
 def test_one_that_was_accepted_cannot_be_revoked(as_dana: Client, invitation: Invitation) -> None:
@@ -198,6 +202,8 @@ def test_an_account_has_the_address_only_if_the_person_says_in_the_mail_s_link_t
     assert invitation.mailed_url not in as_dana.get(PEOPLE).content.decode()
     client.post(invitation.mailed_url, {**EVE, "has_address": "on"})
     assert User.objects.get(username="eve").email == "eve@example.org"
+    made = AccountEvent.objects.get(kind=EventKind.ACCOUNT_MADE, name="eve")
+    assert made.detail == "eve@example.org, with a link"
     with override_settings(EMAIL_URL="smtp://mail"):
         page = client.get(reverse("password_change")).content.decode()
     assert "Links for a new password are mailed to eve@example.org." in page
@@ -223,6 +229,8 @@ def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
         wait_until(lambda: mail.outbox, 10, "no mail was sent")
     (sent,) = mail.outbox
     assert sent.to == ["eve@example.org"]
+    made = AccountEvent.objects.get(kind=EventKind.INVITATION_MADE)
+    assert made.detail == "Eve, mailed to eve@example.org"
     link = Invitation.objects.get().mailed_url
     assert f"https://panel.example.org{link}\n" in str(sent.body)
     assert sent.from_email == settings.DEFAULT_FROM_EMAIL

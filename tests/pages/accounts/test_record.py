@@ -11,9 +11,11 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
+from allauth.account.internal.flows.login import record_authentication
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client, RequestFactory
@@ -24,6 +26,7 @@ from pytest_django.fixtures import Settings
 from l4d2site.accounts import events, receivers
 from l4d2site.accounts.events import log_line, make_printable, record_event, trim_events
 from l4d2site.accounts.models import AccountEvent, EventKind, FirstPassword, PersonSession
+from l4d2site.accounts.receivers import describe_sign_in
 from l4d2site.gate.throttling import note_turned_away
 
 LOGIN = reverse("account_login")
@@ -68,6 +71,7 @@ def test_signing_in_and_out_is_recorded(client: Client, alice: User) -> None:
     )
     event = AccountEvent.objects.get(kind=EventKind.SIGN_IN)
     assert (event.user, event.name, event.address) == (alice, "alice", "203.0.113.9")
+    assert event.detail == "password"
     assert event.browser == "Firefox on Linux"
     client.post(reverse("logout"))
     client.post(reverse("logout"))  # Nobody signs out.
@@ -258,9 +262,53 @@ def test_a_sign_in_changes_no_role(client: Client, alice: User) -> None:
     assert told(EventKind.ROLE_CHANGED) == []
 
 
-def test_a_new_superuser_is_recorded(db: None) -> None:
-    call_command("createsuperuser", username="eve", email="", interactive=False)
-    assert told(EventKind.ACCOUNT_MADE) == [("eve", "staff, superuser, by a command")]
+@pytest.mark.parametrize("email", ["", "eve@example.org", f"{'e' * 200}@example.org"])
+def test_a_new_superuser_is_recorded_with_the_address(db: None, email: str) -> None:
+    call_command("createsuperuser", username="eve", email=email, interactive=False)
+    told_address = f"{make_printable(email, 80)}, " if email else ""
+    assert told(EventKind.ACCOUNT_MADE) == [
+        ("eve", f"staff, superuser, {told_address}by a command")
+    ]
+
+
+def test_the_right_password_of_a_deactivated_account_is_told_apart(
+    client: Client, alice: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    fail(client)
+    details = [detail for _name, detail in told(EventKind.SIGN_IN_FAILED)]
+    assert details[0] == "deactivated"
+    assert client.get(LOGIN).status_code == 200
+
+
+def test_nobody_writes_when_somebody_signed_in(as_dana: Client, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(last_login=timezone.now())
+    change = reverse("admin:auth_user_change", args=[alice.pk])
+    values = {
+        "username": "alice",
+        "is_active": "on",
+        "last_login_0": "",
+        "last_login_1": "",
+        "date_joined_0": "2001-01-01",
+        "date_joined_1": "00:00",
+        "own_quotas-TOTAL_FORMS": "0",
+        "own_quotas-INITIAL_FORMS": "0",
+    }
+    assert as_dana.post(change, values).status_code == 302
+    alice.refresh_from_db()
+    assert alice.last_login
+    assert alice.date_joined.year > 2001
+
+
+def test_a_sign_in_is_recorded_with_what_it_was_by(rf: RequestFactory, alice: User) -> None:
+    request = rf.get("/")
+    request.session = SessionStore()
+    record_authentication(request, alice, "password")
+    record_authentication(request, alice, "mfa", type="recovery_codes")
+    assert describe_sign_in(request, alice) == "password, recovery code"
+    record_authentication(request, alice, "mfa", type="webauthn", passwordless=True)
+    assert describe_sign_in(request, alice) == "passkey alone"
 
 
 def test_the_record_outlives_the_account(client: Client, alice: User) -> None:
@@ -364,7 +412,7 @@ def test_each_event_is_one_line_in_the_documented_form(
         failed,
     )
     assert signed_in.endswith(
-        'INFO saferoom.accounts: sign_in address=2001:db8::7 count=1 account="alice"'
+        'INFO saferoom.accounts: sign_in address=2001:db8::7 count=1 account="alice" detail="password"'
     )
 
 

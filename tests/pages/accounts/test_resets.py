@@ -239,17 +239,20 @@ def test_a_link_is_mailed(client: Client, has_mail: None, alice: User) -> None:
     assert (event.name, event.detail) == ("alice", "with a link that was mailed")
 
 
-def test_the_record_says_who_was_signed_in_when_a_mailed_link_was_used(
-    alice: User, bob: User, has_mail: None
+def test_the_record_says_with_which_link_and_who_was_signed_in_when_it_was_used(
+    alice: User, bob: User, dana: User, has_mail: None
 ) -> None:
-    for person, expected in ((alice, ""), (bob, ", by bob")):
+    links = ((ResetTokens(), "with a link that was mailed"), (ResetTokens(dana), "with a link"))
+    for person, by, (tokens, words) in (
+        (person, by, link) for person, by in ((alice, ""), (bob, ", by bob")) for link in links
+    ):
         client = Client()
         client.force_login(person)
         alice.refresh_from_db()
-        place = [urlsafe_base64_encode(force_bytes(alice.pk)), ResetTokens().make_token(alice)]
+        place = [urlsafe_base64_encode(force_bytes(alice.pk)), tokens.make_token(alice)]
         use(reverse("reset", args=place), client)
         event = AccountEvent.objects.filter(kind=EventKind.PASSWORD_CHANGED).latest("pk")
-        assert (event.name, event.detail) == ("alice", f"with a link that was mailed{expected}")
+        assert (event.name, event.detail) == ("alice", f"{words}{by}")
 
 
 def test_an_address_that_nobody_has_is_answered_the_same(

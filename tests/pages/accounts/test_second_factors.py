@@ -100,6 +100,8 @@ def test_a_code_works_once(alice: User) -> None:
     code = code_of(secret)
     first, second = sign_in(alice), sign_in(alice)
     first.post(reverse("mfa_authenticate"), {"code": code})
+    signed_in = AccountEvent.objects.filter(kind=EventKind.SIGN_IN).latest("pk")
+    assert signed_in.detail == "password, code"
     page = second.post(reverse("mfa_authenticate"), {"code": code}).content.decode()
     assert "was already used" in page
     assert "_auth_user_id" not in second.session
