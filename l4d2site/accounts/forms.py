@@ -7,6 +7,7 @@ from typing import Any, cast
 from allauth.account.forms import LoginForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
@@ -365,6 +366,14 @@ class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
+
+    def save(self) -> Authenticator:
+        """Rename it, and record that."""
+        before = str(self.instance)
+        renamed: Authenticator = super().save()
+        request, detail = context.request, f"from {before} to {renamed}"
+        record_event(EventKind.SECOND_FACTOR_RENAMED, request, user=request.user, detail=detail)
+        return renamed
 
 
 class PasskeySecondFactorForm(AuthenticateWebAuthnForm):  # type: ignore[misc]

@@ -188,6 +188,8 @@ def test_recovery_codes_are_downloaded_and_regenerated(alice: User) -> None:
     codes = codes_of(client)
     text = client.get(reverse("mfa_download_recovery_codes")).content.decode()
     assert text.split() == codes
+    shown = AccountEvent.objects.filter(kind=EventKind.RECOVERY_CODES_SHOWN, user=alice)
+    assert shown.count() == 2
     client.post(reverse("mfa_generate_recovery_codes"))
     assert not set(codes) & set(codes_of(client))
 
@@ -404,7 +406,7 @@ def test_a_long_code_is_refused_before_it_is_compared(alice: User) -> None:
     assert "65" in page
 
 
-def test_a_passkey_has_a_short_name(alice: User) -> None:
+def test_a_passkey_has_a_short_name_and_a_new_one_is_recorded(alice: User) -> None:
     client = sign_in(alice)
     confirm(client, alice)
     passkey = Authenticator.objects.create(
@@ -413,6 +415,8 @@ def test_a_passkey_has_a_short_name(alice: User) -> None:
     address = reverse("mfa_edit_webauthn", args=[passkey.pk])
     assert client.post(address, {"name": "x" * 61}).status_code == 200
     assert client.post(address, {"name": "x" * 60}).status_code == 302
+    renamed = AccountEvent.objects.get(kind=EventKind.SECOND_FACTOR_RENAMED)
+    assert (renamed.user, renamed.detail) == (alice, f"from phone to {'x' * 60}")
     assert "name" in PasskeyForm({"name": "x" * 61}, user=alice).errors
 
 
