@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.mail import warn_of_address
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
-from l4d2site.accounts.names import FreeNameMixin
+from l4d2site.accounts.names import FreeNameMixin, require_mailable
 from l4d2site.accounts.panel_roles import has_rights_of
 from servers.admin import ToldCollisions
 from servers.permissions import Verb, may
@@ -67,6 +67,12 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 
 class PersonForm(FreeNameMixin, UserChangeForm):  # type: ignore[type-arg]
     """Changes an account."""
+
+    def clean_email(self) -> str:
+        """Refuse another address that links for a new password would not reach."""
+        if "email" in self.changed_data:
+            require_mailable(self.cleaned_data["email"])
+        return str(self.cleaned_data["email"])
 
 
 class NewPersonForm(FreeNameMixin, AdminUserCreationForm):  # type: ignore[type-arg]

@@ -34,7 +34,7 @@ from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
-from l4d2site.accounts.names import FreeNameMixin
+from l4d2site.accounts.names import FreeNameMixin, require_mailable
 from l4d2site.accounts.panel_roles import HOST_ADMINS, PanelRole, find_given_roles, panel_role_of
 from servers.forms import PlainForm
 from servers.models import Server
@@ -106,6 +106,11 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
                 "pass a link on yourself."
             ),
         }
+
+    def clean_email(self) -> str:
+        """Refuse an address that the link would not reach."""
+        require_mailable(self.cleaned_data["email"])
+        return str(self.cleaned_data["email"])
 
 
 class RoleForm(PlainForm, forms.Form):

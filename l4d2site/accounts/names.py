@@ -1,4 +1,4 @@
-"""Which names an account may get. Accounts from before these rules keep theirs."""
+"""Which names and mail addresses an account may get. Accounts from before these rules keep theirs."""
 
 import unicodedata
 from typing import Any
@@ -27,6 +27,15 @@ def require_free_name(name: str, person: User | None = None) -> None:
         raise ValidationError(
             _("That name has letters of several alphabets that look the same. Use those of one.")
         )
+
+
+def require_mailable(address: str) -> None:
+    """Raise `ValidationError` for an address that mail would not reach.
+
+    Before the @, Django takes some letters for ASCII ones whose other case they are, such as a dotless i.
+    """
+    if not address.rpartition("@")[0].isascii():
+        raise ValidationError(_("Before the @, use only letters from a to z, digits and signs."))
 
 
 class FreeNameMixin:

@@ -154,6 +154,16 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
             _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
         )
         return redirect("people")
+    email = form.instance.email
+    if email and not ratelimit.consume(request, action="mail_invitation", key=email.lower()):
+        messages.error(
+            request,
+            _(
+                "Nothing was done. Within an hour, you can mail 30 invitations, and two of them to one "
+                "address. Leave the address empty to pass a link on yourself."
+            ),
+        )
+        return redirect("people")
     invitation = form.save()
     detail = describe_invitation(invitation)
     record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=detail)

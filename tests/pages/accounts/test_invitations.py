@@ -11,8 +11,11 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from l4d2site.accounts import people_pages
+from l4d2site.accounts.admin import PersonForm
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
 from servers.models import Server
+from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
 
 PEOPLE = reverse("people")
@@ -220,6 +223,47 @@ def test_whoever_invites_somebody_gets_no_mail_for_their_account(
     assert ("mallory" in client.get(link).content.decode()) == is_mailed
     assert client.post(link, values).status_code == 302
     assert User.objects.get(username="eve").email == ""
+
+
+def test_nobody_is_flooded_with_invitations(
+    as_dana: Client, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people_pages, "send_invitation_mail", lambda _invitation: True)
+
+    def invite(address: str, client: Client = as_dana) -> bool:
+        page = client.post(MAKE, {"note": "", "email": address}, follow=True).content.decode()
+        assert ("is on its way" in page) != ("Nothing was done. Within an hour" in page)
+        return "is on its way" in page
+
+    with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
+        same = [invite(address) for address in ("a@example.org", "A@example.org", "a@example.org")]
+        assert same == [True, True, False]
+        assert [invite(f"b{number}@example.org") for number in range(28)] == [True] * 27 + [False]
+        other = User.objects.create_superuser("olga", password="olga-password")
+        assert [
+            invite("a@example.org", sign_in(other)),
+            invite("c@example.org", sign_in(other)),
+        ] == [
+            False,
+            True,
+        ]
+        assert (
+            "The invitation is ready."
+            in as_dana.post(MAKE, {"note": "x"}, follow=True).content.decode()
+        )
+    assert Invitation.objects.count() == 2 + 27 + 1 + 1
+
+
+def test_an_address_that_no_mail_reaches_is_refused(as_dana: Client, alice: User) -> None:
+    address = "v\u0131ctim@example.org"
+    with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
+        page = as_dana.post(MAKE, {"note": "", "email": address}, follow=True).content.decode()
+    assert "Before the @, use only letters" in page
+    assert not Invitation.objects.exists()
+    form = PersonForm({"username": "alice", "email": address}, instance=alice)
+    assert "email" in form.errors
+    alice.email = address
+    assert "email" not in PersonForm({"username": "alice", "email": address}, instance=alice).errors
 
 
 @pytest.mark.django_db(transaction=True)
