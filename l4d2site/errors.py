@@ -16,6 +16,8 @@ from django.urls import is_valid_path
 from django.utils.decorators import sync_and_async_middleware
 from django.views import defaults
 
+from l4d2site.gate.throttling import note_turned_away
+
 ErrorView = Callable[..., HttpResponse]
 
 
@@ -41,6 +43,7 @@ page_not_found = releasing_connection(defaults.page_not_found)
 @releasing_connection
 def too_many_requests(request: HttpRequest) -> HttpResponse:
     """Answer a client that has tried too often (allauth's limits)."""
+    note_turned_away(request, request.user.get_username())
     response = render(request, "429.html", status=429)
     response.headers["Retry-After"] = "300"  # seconds: the longest of the limits
     return response

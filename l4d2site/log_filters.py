@@ -74,6 +74,16 @@ class OneLine(logging.Filter):
         return True
 
 
+class NoTraceback(logging.Filter):
+    """Takes the traceback out of a warning. Django logs one for each request that it refuses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Log the record; a fault of ours, which is an error, as it is."""
+        if record.levelno < logging.ERROR:
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def make_short_warning(record: logging.LogRecord) -> None:
     """Take the traceback out of a record, and make it a warning."""
     record.exc_info = record.exc_text = None

@@ -121,6 +121,7 @@ require(
 
 INSTALLED_APPS = [
     "l4d2site.apps.SaferoomAdminConfig",
+    "l4d2site.apps.SaferoomConfig",  # Before the app whose command it replaces.
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -129,7 +130,6 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
-    "l4d2site.apps.SaferoomConfig",
     "l4d2site.accounts.apps.AccountsConfig",
     "servers",
     "jobs",
@@ -227,6 +227,8 @@ ACCOUNT_RATE_LIMITS: dict[str, str | None] = {
     "login_failed": "10/300s/key",
     # Requests for a mail with a link: by the sender's IP address, and by the mail address.
     "reset_password": "5/300s/ip,3/3600s/key",
+    # Mailed invitations: by who invites, and by the mail address.
+    "mail_invitation": "30/3600s/user,2/3600s/key",
 }
 MFA_ADAPTER = "l4d2site.accounts.second_factors.SecondFactorAdapter"
 MFA_FORMS = {
@@ -507,7 +509,7 @@ BACKUP_KEEP_BYTES = read_limit("BACKUP_KEEP_BYTES", 20 * 1024**3)
 
 REFUSALS = (
     *("DisallowedModelAdminLookup", "DisallowedModelAdminToField"),
-    *("RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent"),
+    *("RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent", "SuspiciousMultipartForm"),
 )
 """Django's errors that say no more than that it refused a request."""
 
@@ -524,6 +526,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         "one_line": {"()": "l4d2site.log_filters.OneLine"},
+        "no_traceback": {"()": "l4d2site.log_filters.NoTraceback"},
         # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
@@ -540,7 +543,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"filters": ["not_healthz", "not_outages"]},
+        "django.request": {"filters": ["not_healthz", "not_outages", "no_traceback"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
         **{f"django.security.{error}": {"filters": ["one_line"]} for error in REFUSALS},
     },

@@ -3,11 +3,13 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.stagekit import unstash_login
 from allauth.core import context
 from allauth.mfa.stages import AuthenticateStage
 from allauth.mfa.webauthn.internal.flows import did_use_passwordless_login
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -17,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from l4d2site.accounts.addresses import client_address
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
+from l4d2site.gate.throttling import note_turned_away
 from servers.access import LONGEST_ADDRESS
 
 SILENT = frozenset({"account/messages/logged_in.txt", "account/messages/logged_out.txt"})
@@ -57,6 +60,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
         if refusal is not None and is_passkey:
             record_event(EventKind.SIGN_IN_FAILED, request, user=user, detail="deactivated")
         return refusal
+
+    def validation_error(self, code: str, *args: Any) -> ValidationError:
+        """Return the error of a form; that there were too many wrong codes is recorded."""
+        request: HttpRequest = context.request
+        if code == "too_many_login_attempts":
+            waiting = unstash_login(request, peek=True)
+            person = waiting.user if waiting else request.user
+            note_turned_away(request, person.get_username())
+        error: ValidationError = super().validation_error(code, *args)
+        return error
 
     def get_login_stages(self) -> list[str]:
         """Return what may keep a sign-in waiting: of the second factors, our own stage."""

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,6 +21,7 @@ from django.utils.translation import gettext as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.mail import warn_of_address
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
+from l4d2site.accounts.names import FreeNameMixin, require_mailable
 from l4d2site.accounts.panel_roles import has_rights_of
 from servers.admin import ToldCollisions
 from servers.permissions import Verb, may
@@ -63,6 +65,20 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
         return formset
 
 
+class PersonForm(FreeNameMixin, UserChangeForm):  # type: ignore[type-arg]
+    """Changes an account."""
+
+    def clean_email(self) -> str:
+        """Refuse another address that links for a new password would not reach."""
+        if "email" in self.changed_data:
+            require_mailable(self.cleaned_data["email"])
+        return str(self.cleaned_data["email"])
+
+
+class NewPersonForm(FreeNameMixin, AdminUserCreationForm):  # type: ignore[type-arg]
+    """Creates an account."""
+
+
 @admin.register(User)
 class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     """Django's admin for people, with their quotas.
@@ -71,6 +87,9 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     a way to get any right.
     """
 
+    form = PersonForm
+    add_form = NewPersonForm
+    facts = ["last_login", "date_joined"]
     given_by_superusers = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -79,16 +98,23 @@ class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
         return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Return whether the user has all the rights of `obj`. Django asks for each row of a bulk deletion."""
+        """Return whether the user is not `obj`, and has all its rights: so a superuser always remains.
+
+        Django asks for each row of a bulk deletion.
+        """
+        user = cast("User", request.user)
         is_allowed = super().has_delete_permission(request, obj)
-        return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
+        return is_allowed and (obj is None or (obj.pk != user.pk and has_rights_of(user, obj)))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        """Protect roles from all but superusers, and one's own: people could lock themselves out."""
+        """Protect roles from all but superusers, and one's own: people could lock themselves out.
+
+        Nobody writes the facts: a sign-in could be hidden, and links for a new password depend on them.
+        """
         user = cast("User", request.user)
         if obj is not None and obj.pk == user.pk:
-            return ["is_active", *self.given_by_superusers]
-        return [] if user.is_superuser else self.given_by_superusers
+            return [*self.facts, "is_active", *self.given_by_superusers]
+        return self.facts if user.is_superuser else [*self.facts, *self.given_by_superusers]
 
     def user_change_password(
         self,

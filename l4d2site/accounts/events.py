@@ -42,6 +42,8 @@ TRIM_AT_ONCE = 1_000
 
 NAME_CHARS = 64
 DETAIL_CHARS = 200
+ADDRESS_CHARS = 80
+"""How much of a mail address is in a detail, so that it does not push out the rest."""
 
 
 def record_event(

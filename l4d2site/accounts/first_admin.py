@@ -4,22 +4,30 @@ import secrets
 from collections.abc import Callable
 
 from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.models import FirstPassword
-from l4d2site.accounts.password_changes import require_signable
+from l4d2site.accounts.names import require_free_name
 
 
 def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
     """Create an admin if there is none; return whether one was created.
 
     The password is `given`, or generated here. A generated one is stored nowhere and must be changed. Raises
-    `ValidationError` for a given one that is too long.
+    `ValidationError` for a given one that no form would take, and for a name that nobody could sign in with.
     """
     if User.objects.filter(is_superuser=True).exists():
         return False
-    require_signable(given)
+    User._meta.get_field("username").clean(name, None)
+    require_free_name(name)
+    if given:
+        try:
+            validate_password(given, User(username=name))
+        except ValidationError as error:
+            raise ValidationError(f"SAFEROOM_ADMIN_PASSWORD: {' '.join(error.messages)}") from None
     password = given or secrets.token_urlsafe(12)
     with transaction.atomic():
         admin = User.objects.create_superuser(name, password=password)

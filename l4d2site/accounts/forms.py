@@ -23,7 +23,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from l4d2site.accounts.models import Invitation, OwnQuotas
-from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
+from l4d2site.accounts.names import FreeNameMixin, require_mailable
+from l4d2site.accounts.panel_roles import HOST_ADMINS, PanelRole, find_given_roles, panel_role_of
 from servers.forms import PlainForm
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
@@ -94,6 +95,11 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
                 "pass a link on yourself."
             ),
         }
+
+    def clean_email(self) -> str:
+        """Refuse an address that the link would not reach."""
+        require_mailable(self.cleaned_data["email"])
+        return str(self.cleaned_data["email"])
 
 
 class RoleForm(PlainForm, forms.Form):
@@ -172,9 +178,15 @@ class PanelRoleForm(PlainForm, forms.Form):
     def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         current = panel_role_of(person)
-        roles = [*GIVEN_PANEL_ROLES, *([current] if current == PanelRole.OTHER else [])]
+        given = find_given_roles()
+        roles = [*given, *([current] if current == PanelRole.OTHER else [])]
         choice = cast("forms.ChoiceField", self.fields["role"])
         choice.choices = [(role.value, role.label) for role in roles]
+        if PanelRole.HOST_ADMIN not in given:
+            choice.help_text = _(
+                "Nobody can become a host admin: the group “%(group)s” is gone. Make one with that name and "
+                "its permissions on the admin pages."
+            ) % {"group": HOST_ADMINS}
         self.initial["role"] = current.value
 
     @property
@@ -211,7 +223,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         )
 
 
-class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
+class AcceptanceForm(FreeNameMixin, PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
     """Creates the account of a person who was invited.
 
     It gets the invitation's address only if that person says so, with the link that was mailed there: somebody
@@ -245,13 +257,6 @@ class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type:
     def address(self) -> str:
         """The account's mail address, once the form is valid; empty if it gets none."""
         return self._address if self.cleaned_data.get("has_address") else ""
-
-    def clean_username(self) -> str:
-        """Refuse a name that differs from another one only in case."""
-        username = cast("str", self.cleaned_data["username"])
-        if User.objects.filter(username__iexact=username).exists():
-            raise ValidationError(_("That name is taken. Choose another one."))
-        return username
 
 
 class ResetForm(FirstFieldMixin, SetPasswordForm):  # type: ignore[type-arg]

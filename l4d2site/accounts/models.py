@@ -36,7 +36,9 @@ class EventKind(models.TextChoices):
     RESET_LINK_MADE = "reset_link_made", gettext_lazy("Reset link made")
     SECOND_FACTOR_ADDED = "second_factor_added", gettext_lazy("Second factor added")
     SECOND_FACTOR_REMOVED = "second_factor_removed", gettext_lazy("Second factor removed")
+    SECOND_FACTOR_RENAMED = "second_factor_renamed", gettext_lazy("Second factor renamed")
     RECOVERY_CODES_MADE = "recovery_codes_made", gettext_lazy("Recovery codes made")
+    RECOVERY_CODES_SHOWN = "recovery_codes_shown", gettext_lazy("Recovery codes shown")
     ACCOUNT_MADE = "account_made", gettext_lazy("Account made")
     ACCOUNT_REMOVED = "account_removed", gettext_lazy("Account removed")
     ROLE_CHANGED = "role_changed", gettext_lazy("Role changed")
@@ -44,6 +46,7 @@ class EventKind(models.TextChoices):
     INVITATION_REVOKED = "invitation_revoked", gettext_lazy("Invitation revoked")
     INVITATION_ACCEPTED = "invitation_accepted", gettext_lazy("Invitation accepted")
     QUOTAS_CHANGED = "quotas_changed", gettext_lazy("Limits changed")
+    BACKUP_RESTORED = "backup_restored", gettext_lazy("Backup restored")
     SERVER_MADE = "server_made", gettext_lazy("Server made")
     SERVER_CHANGED = "server_changed", gettext_lazy("Server changed")
     SERVER_REMOVED = "server_removed", gettext_lazy("Server removed")
@@ -104,8 +107,9 @@ DONE_TO_PEOPLE_KINDS = (
     EventKind.ACCOUNT_REMOVED,
     EventKind.ROLE_CHANGED,
     EventKind.QUOTAS_CHANGED,
+    EventKind.BACKUP_RESTORED,
 )
-"""Events whose account is the one they concern; somebody else may have caused them."""
+"""Events whose account is the one they concern, if it is one; somebody else may have caused them."""
 
 BY_COMMAND = "a command"
 """Who caused an event that no request did. No account can have this name, since names have no blanks."""

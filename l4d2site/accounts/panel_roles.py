@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from servers.permissions import Verb, may
 
 HOST_ADMINS = "Host admins"
-"""The group that a migration creates; an admin may change its permissions."""
+"""The group that a migration creates; a superuser may change its permissions, or remove it."""
 
 
 class PanelRole(models.TextChoices):
@@ -24,7 +24,14 @@ class PanelRole(models.TextChoices):
     OTHER = "other", _("staff with permissions of their own")
 
 
-GIVEN_PANEL_ROLES = (PanelRole.OWNER, PanelRole.HOST_ADMIN, PanelRole.SUPERUSER)
+def find_given_roles() -> list[PanelRole]:
+    """Return the roles that the panel can give: host admin only while its group exists."""
+    has_group = Group.objects.filter(name=HOST_ADMINS).exists()
+    return [
+        PanelRole.OWNER,
+        *([PanelRole.HOST_ADMIN] if has_group else []),
+        PanelRole.SUPERUSER,
+    ]
 
 
 def panel_role_of(person: User) -> PanelRole:
@@ -83,13 +90,13 @@ def permissions_of(person: User) -> set[str]:
 
 @transaction.atomic
 def give_panel_role(person: User, role: PanelRole) -> None:
-    """Give `person` this role and nothing else. `receivers` records the change."""
+    """Give `person` this role and nothing else. `receivers` records the change.
+
+    Raises `Group.DoesNotExist` for a host admin if their group was removed: a new one gives nothing.
+    """
+    groups = [Group.objects.get(name=HOST_ADMINS)] if role == PanelRole.HOST_ADMIN else []
     person.is_superuser = role == PanelRole.SUPERUSER
     person.is_staff = role != PanelRole.OWNER
     person.save(update_fields=["is_staff", "is_superuser"])
     person.user_permissions.clear()
-    if role == PanelRole.HOST_ADMIN:
-        group, _is_new = Group.objects.get_or_create(name=HOST_ADMINS)
-        person.groups.set([group])
-    else:
-        person.groups.clear()
+    person.groups.set(groups)

@@ -113,6 +113,14 @@ class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
 
+    def save(self) -> Authenticator:
+        """Rename it, and record that."""
+        before = str(self.instance)
+        renamed: Authenticator = super().save()
+        request, detail = context.request, f"from {before} to {renamed}"
+        record_event(EventKind.SECOND_FACTOR_RENAMED, request, user=request.user, detail=detail)
+        return renamed
+
 
 class SignatureMixin:
     """Records a passkey that is refused, or that cannot be read."""

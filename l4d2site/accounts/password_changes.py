@@ -92,18 +92,17 @@ WITH_LINK = "with a link"
 WITH_MAILED_LINK = "with a link that was mailed"
 
 
-def note_mailed_link(request: HttpRequest) -> None:
-    """Have what `request` does recorded as done with a link that was mailed."""
-    request.has_mailed_link = True  # type: ignore[attr-defined]
+def note_link(request: HttpRequest, *, was_mailed: bool) -> None:
+    """Have what `request` does recorded as done with a link."""
+    request.link_words = WITH_MAILED_LINK if was_mailed else WITH_LINK  # type: ignore[attr-defined]
 
 
 def said_by(request: HttpRequest | None, user: User) -> str:
-    """Return who did it, unless it was `user` on a page of the panel; and if a link was mailed for it."""
+    """Return who did it, unless it was `user` on a page of the panel; and with which link, if with one."""
     is_own = request is not None and request.user.is_authenticated and request.user.pk == user.pk
     by = "" if is_own else name_actor(request)
-    if getattr(request, "has_mailed_link", False) and by != WITH_MAILED_LINK:
-        return ", ".join(filter(None, [WITH_MAILED_LINK, by]))
-    return by
+    link = getattr(request, "link_words", by)
+    return by if link == by else ", ".join(filter(None, [link, by]))
 
 
 def name_actor(request: HttpRequest | None) -> str:
@@ -111,7 +110,7 @@ def name_actor(request: HttpRequest | None) -> str:
     if request is None:
         return "by a command"
     if not request.user.is_authenticated:
-        return WITH_MAILED_LINK if hasattr(request, "has_mailed_link") else WITH_LINK
+        return getattr(request, "link_words", WITH_LINK)
     return f"by {request.user.get_username()}"
 
 

@@ -27,7 +27,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from l4d2site.accounts.addresses import make_link
-from l4d2site.accounts.events import record_event
+from l4d2site.accounts.events import ADDRESS_CHARS, make_printable, record_event
 from l4d2site.accounts.forms import (
     AcceptanceForm,
     InvitationForm,
@@ -38,7 +38,7 @@ from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_ma
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
 from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
-from l4d2site.accounts.password_changes import note_mailed_link
+from l4d2site.accounts.password_changes import note_link
 from l4d2site.accounts.reset_links import ResetTokens, was_mailed
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
@@ -129,6 +129,17 @@ def describe_errors(form: InvitationForm) -> str:
     return " ".join(str(error) for errors in form.errors.values() for error in errors)
 
 
+def describe_invitation(invitation: Invitation, *, names_maker: bool = False) -> str:
+    """Return which invitation it is, for the record: its note, where it was mailed to, and who made it."""
+    mailed = make_printable(invitation.email, ADDRESS_CHARS)
+    words = [
+        invitation.note,
+        f"mailed to {mailed}" if mailed else "",
+        f"made by {invitation.made_by}" if names_maker else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
 @require_POST
 @sign_in_required
 def invitation_make(request: SignedInRequest) -> HttpResponse:
@@ -143,8 +154,19 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
             _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
         )
         return redirect("people")
+    email = form.instance.email
+    if email and not ratelimit.consume(request, action="mail_invitation", key=email.lower()):
+        messages.error(
+            request,
+            _(
+                "Nothing was done. Within an hour, you can mail 30 invitations, and two of them to one "
+                "address. Leave the address empty to pass a link on yourself."
+            ),
+        )
+        return redirect("people")
     invitation = form.save()
-    record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=invitation.note)
+    detail = describe_invitation(invitation)
+    record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=detail)
     if invitation.email and send_invitation_mail(invitation):
         messages.success(
             request, _("The invitation is on its way to %(email)s.") % {"email": invitation.email}
@@ -162,9 +184,11 @@ def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """Revoke an invitation that has not been accepted."""
     if not may(request.user, Verb.INVITE):
         raise PermissionDenied(_("Only an admin can revoke invitations."))
-    deleted, _by_model = Invitation.objects.open().filter(server=None, pk=pk).delete()
-    if deleted:
-        record_event(EventKind.INVITATION_REVOKED, request, user=request.user)
+    mine = Invitation.objects.open().filter(server=None, pk=pk)
+    found = mine.select_related("made_by").first()
+    if found and mine.delete()[0]:
+        detail = describe_invitation(found, names_maker=True)
+        record_event(EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail)
         messages.success(request, _("The invitation was revoked. Its link no longer works."))
     else:
         messages.error(
@@ -198,7 +222,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
                 EventKind.INVITATION_ACCEPTED,
                 request,
                 user=user,
-                detail=found.note,
+                detail=describe_invitation(found, names_maker=True),
                 server=found.server,
             )
             if found.server:
@@ -233,7 +257,7 @@ def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
         EventKind.INVITATION_ACCEPTED,
         request,
         user=request.user,
-        detail=invitation.note,
+        detail=describe_invitation(invitation, names_maker=True),
         server=server,
     )
     record_role(request, request.user, server, role, invitation.made_by)
@@ -312,9 +336,9 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
         return response
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Set it. The record says if the link came by mail: then nobody else is named in it."""
-        if was_mailed(self.request.session.get(INTERNAL_RESET_SESSION_TOKEN, "")):
-            note_mailed_link(self.request)
+        """Set it. The record says that it was with a link, and if that came by mail."""
+        token = self.request.session.get(INTERNAL_RESET_SESSION_TOKEN, "")
+        note_link(self.request, was_mailed=was_mailed(token))
         return super().form_valid(form)
 
 

@@ -1,18 +1,31 @@
-"""Puts Django's and allauth's signals about accounts into the record and the list of sessions."""
+"""Puts the signals of Django, allauth and the gate about accounts into the record and the list of sessions."""
 
+import logging
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.login import (
+    get_authentication_records,
+    record_authentication,
+)
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.db import DatabaseError
+from django.db.models import QuerySet
+from django.db.models.signals import (
+    m2m_changed,
+    post_delete,
+    post_save,
+    pre_delete,
+    pre_save,
+)
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from l4d2site.accounts.events import DETAIL_CHARS, make_printable, record_event
+from jobs.database import is_away
+from l4d2site.accounts.events import ADDRESS_CHARS, DETAIL_CHARS, make_printable, record_event
 from l4d2site.accounts.models import EventKind, FirstPassword
 from l4d2site.accounts.password_changes import (
     MUST_CHANGE,
@@ -28,6 +41,9 @@ from l4d2site.accounts.sessions import (
     end_sessions_made_with,
     forget_second_factors,
 )
+from l4d2site.gate.throttling import turned_away
+
+logger = logging.getLogger(__name__)
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
 """A user's permission columns, in words."""
@@ -38,6 +54,14 @@ NAMES = {"username": EventKind.USERNAME_CHANGED, "email": EventKind.EMAIL_CHANGE
 COMPARED = (*ROLES, *NAMES, "password")
 """The columns whose changes are recorded."""
 
+MEANS = {
+    "password": "password",
+    Authenticator.Type.TOTP.value: "code",
+    Authenticator.Type.RECOVERY_CODES.value: "recovery code",
+    Authenticator.Type.WEBAUTHN.value: "passkey",
+}
+"""What one signs in by, in words, by allauth's names of the methods."""
+
 # --- Sessions ---------------------------------------------------------------------------------
 
 
@@ -47,15 +71,40 @@ def note_sign_in(request: HttpRequest, user: User, **_kwargs: Any) -> None:
     begin_session(request, user)
     if FirstPassword.objects.filter(user=user).exists():
         request.session[MUST_CHANGE] = True
-    record_event(EventKind.SIGN_IN, request, user=user)
+    record_event(EventKind.SIGN_IN, request, user=user, detail=describe_sign_in(request, user))
+
+
+def describe_sign_in(request: HttpRequest, user: User) -> str:
+    """Return by what somebody has just signed in, such as `password, code`."""
+    records = get_authentication_records(request, user)
+    if records and records[-1].get("passwordless"):
+        return "passkey alone"
+    words = [MEANS.get(str(one.get("type", one.get("method"))), "") for one in records]
+    return ", ".join(dict.fromkeys(filter(None, words)))
 
 
 @receiver(user_login_failed)
 def note_failed_sign_in(
     credentials: dict[str, Any], request: HttpRequest | None = None, **_kwargs: Any
 ) -> None:
-    """Record a wrong password or an unknown name: the record does not say which."""
-    record_event(EventKind.SIGN_IN_FAILED, request, name=str(credentials.get("username") or ""))
+    """Record a wrong password or an unknown name: the record does not say which.
+
+    The right password of a deactivated account fails too, and is told apart.
+    """
+    name = str(credentials.get("username") or "")
+    detail = "deactivated" if getattr(request, "is_deactivated", False) else ""
+    record_event(EventKind.SIGN_IN_FAILED, request, name=name, detail=detail)
+
+
+@receiver(turned_away)
+def note_turned_away(request: HttpRequest, account: str, count: int, **_kwargs: Any) -> None:
+    """Record attempts that were refused unchecked. If the database is away, they are refused all the same."""
+    try:
+        record_event(EventKind.THROTTLED, request, name=account, count=count)
+    except DatabaseError as error:
+        if not is_away(error):
+            raise
+        logger.warning("what was turned away could not be stored: %s", error)
 
 
 @receiver(user_logged_out)
@@ -161,7 +210,9 @@ def note_saved_account(
         roles = [
             word for name, word in ROLES.items() if name != "is_active" and getattr(instance, name)
         ]
-        record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=", ".join([*roles, by]))
+        address = [make_printable(instance.email, ADDRESS_CHARS)] if instance.email else []
+        detail = ", ".join([*roles, *address, by])
+        record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=detail)
     elif before:
         changed = {
             name
@@ -210,28 +261,58 @@ def note_removed_account(instance: User, **_kwargs: Any) -> None:
 @receiver(m2m_changed, sender=User.user_permissions.through)
 @receiver(m2m_changed, sender=Group.permissions.through)
 def note_changed_permissions(
-    instance: User | Group, action: str, model: Any, pk_set: set[int] | None, **_kwargs: Any
+    sender: Any,
+    instance: User | Group,
+    action: str,
+    model: Any,
+    pk_set: set[int] | None,
+    **_kwargs: Any,
 ) -> None:
     """Record groups and permissions that were given to, or taken from, a person or a group.
 
     From the other side (`group.user_set`), the instance is the group and `pk_set` has people.
     """
-    verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "all taken:"}
-    if action not in verbs or (action != "pre_clear" and not pk_set):
+    verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "taken"}
+    if action not in verbs:
         return
+    if action == "pre_clear":
+        rows = sender.objects.filter(**{str(instance._meta.model_name): instance})
+        pk_set = set(rows.values_list(str(model._meta.model_name), flat=True))
+    if not pk_set:
+        return
+    lead = f"{model._meta.verbose_name_plural} {verbs[action]}"
+    record_rights(instance, lead, model.objects.filter(pk__in=pk_set))
+
+
+@receiver(pre_delete, sender=Group)
+def note_removed_group(instance: Group, **_kwargs: Any) -> None:
+    """Record that a group was removed, and who has lost its permissions."""
+    members = instance.user_set.all()
+    record_rights(instance, "removed from" if members.exists() else "removed", members)
+
+
+@receiver(pre_save, sender=Group)
+def note_renamed_group(instance: Group, raw: bool, **_kwargs: Any) -> None:
+    """Record another name of a group: *Host admins* is a role by its name."""
+    before = None if raw else Group.objects.filter(pk=instance.pk).first()
+    if before and before.name != instance.name:
+        request = current_request()
+        detail = describe_change(before.name, instance.name, name_actor(request))
+        record_event(EventKind.ROLE_CHANGED, request, name=f"group {before}", detail=detail)
+
+
+def record_rights(holder: User | Group, lead: str, things: QuerySet[Any]) -> None:
+    """Record what has become of the rights of a person or a group. A long list must not push out who did it."""
     request = current_request()
-    is_person = isinstance(instance, User)
-    things = model.objects.filter(pk__in=pk_set or ()).order_by("pk")
-    kind = str(model._meta.verbose_name_plural)
-    lead, by = f"{kind} {verbs[action]}", name_actor(request)
-    # A long list must not push out who did it.
+    by = name_actor(request)
     listed = make_printable(
-        ", ".join(str(thing) for thing in things[:10]), DETAIL_CHARS - len(lead) - len(by) - 2
+        ", ".join(str(thing) for thing in things.order_by("pk")[:10]),
+        DETAIL_CHARS - len(lead) - len(by) - 2,
     )
     record_event(
         EventKind.ROLE_CHANGED,
         request,
-        user=instance if isinstance(instance, User) else None,
-        name="" if is_person else f"group {instance}",
+        user=holder if isinstance(holder, User) else None,
+        name="" if isinstance(holder, User) else f"group {holder}",
         detail=" ".join(filter(None, [lead, listed, by])),
     )

@@ -9,6 +9,7 @@ from django.utils.http import base36_to_int
 
 from l4d2site.accounts.models import AccountEvent, EventKind
 from l4d2site.accounts.panel_roles import may_reset
+from l4d2site.accounts.restored_backups import is_from_before_restore
 
 BY_MAIL = "mail"
 """In the place of a maker: anybody may ask for this link, but only the account's address gets it."""
@@ -18,7 +19,7 @@ class ResetTokens(PasswordResetTokenGenerator):
     """Makes tokens in the name of one maker, and checks those of every maker.
 
     A token is the maker's id, or `BY_MAIL`, a dot, and one of Django's, which ends when the password, the mail
-    address or the last sign-in changes.
+    address or the last sign-in changes. None outlives a restored backup, which would undo such a change.
     """
 
     def __init__(self, maker: User | None = None) -> None:
@@ -37,6 +38,8 @@ class ResetTokens(PasswordResetTokenGenerator):
         if not dot:
             return _is_backed_by_record(user, token)
         if not _tokens_of(maker).check_token(user, token_of_maker):
+            return False
+        if is_from_before_restore(_made_at(token_of_maker)):
             return False
         return maker == BY_MAIL or may_reset_still(User.objects.filter(pk=maker).first(), user)
 
@@ -58,6 +61,14 @@ def _tokens_of(maker: str) -> PasswordResetTokenGenerator:
     return tokens
 
 
+def _made_at(token: str) -> datetime:
+    """Return the second in which one of Django's tokens, which must be valid, was made."""
+    seconds = base36_to_int(token.partition("-")[0])
+    # Django counts in local time, also where that is not UTC.
+    epoch = datetime(2001, 1, 1)  # noqa: DTZ001
+    return timezone.make_aware(epoch + timedelta(seconds=seconds))
+
+
 def _is_backed_by_record(user: User, token: str) -> bool:
     """Return whether a link from a version whose links did not name their makers is valid, by the record.
 
@@ -66,10 +77,9 @@ def _is_backed_by_record(user: User, token: str) -> bool:
     """
     if not default_token_generator.check_token(user, token):
         return False
-    seconds = base36_to_int(token.partition("-")[0])
-    # Django counts in local time, also where that is not UTC.
-    epoch = datetime(2001, 1, 1)  # noqa: DTZ001
-    made_at = timezone.make_aware(epoch + timedelta(seconds=seconds))
+    made_at = _made_at(token)
+    if is_from_before_restore(made_at):
+        return False
     names = set(
         AccountEvent.objects.filter(
             kind=EventKind.RESET_LINK_MADE,

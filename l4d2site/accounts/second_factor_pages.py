@@ -1,6 +1,8 @@
 """The pages of second factors that differ from allauth's in more than their templates."""
 
-from typing import Any
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, cast
 
 from allauth.account.adapter import get_adapter
 from allauth.mfa.base.views import IndexView
@@ -9,12 +11,28 @@ from allauth.mfa.webauthn.views import (
     LoginWebAuthnView,
     ReauthenticateWebAuthnView,
 )
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.addresses import has_passkeys
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.passkey_challenges import Purpose, bind_challenge, offer_sign_in
-from l4d2site.accounts.second_factors import NO_KEYS, has_keys
+from l4d2site.accounts.second_factors import NO_KEYS, View, has_keys
+
+
+def recording_shown_codes(view: View) -> View:
+    """Record that `view` has shown somebody their recovery codes."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if response.status_code == HTTPStatus.OK and request.method == "GET":
+            record_event(EventKind.RECOVERY_CODES_SHOWN, request, user=cast("User", request.user))
+        return response
+
+    return answer
 
 
 class Overview(IndexView):  # type: ignore[misc] # allauth has no types

@@ -227,13 +227,15 @@ def make_invitation(server: Server, form: ServerInvitationForm, user: User) -> I
 def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> HttpResponse:
     """Revoke a link that has not been used."""
     server = get_server(request.user, name, Verb.SHARE)
-    invitation = Invitation.objects.open().filter(server=server, pk=pk).first()
+    of_server = Invitation.objects.open().filter(server=server).select_related("made_by")
+    invitation = of_server.filter(pk=pk).first()
     if invitation is None:
         messages.error(request, _("That link had already been used or revoked, or had expired."))
         return redirect("server_people", name)
     require(request.user, verb_to_give(Role(invitation.role)), server)
     invitation.delete()
-    detail = f"{invitation.role} of {server.name}"
+    note = f": {invitation.note}" if invitation.note else ""
+    detail = f"{invitation.role} of {server.name}{note}, made by {invitation.made_by}"
     record_event(
         EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail, server=server
     )

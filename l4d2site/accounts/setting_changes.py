@@ -13,7 +13,7 @@ from django.dispatch import receiver
 from django.utils.timesince import timesince
 
 from jobs.models import DeferredAction, label_as_stored
-from l4d2site.accounts.events import record_event
+from l4d2site.accounts.events import make_printable, record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
 from servers.fleet import tags_changed
@@ -42,6 +42,7 @@ KINDS: dict[type[Model], tuple[EventKind, EventKind, EventKind]] = {
 }
 SERVERS_NAMED = 5
 BANS_NAMED = 3
+OWNER_CHARS = 40
 
 
 @receiver(pre_save, sender=Server)
@@ -78,8 +79,18 @@ def record_saved(
         changed = [
             words[name] for name, value in stored.items() if getattr(instance, name) != value
         ]
+        if words["owner_id"] in changed:
+            changed.remove(words["owner_id"])
+            changed.append(describe_owners(stored["owner_id"], instance.owner))
         if changed:
             record(kinds[CHANGED], person, instance, f"{instance.name}: {', '.join(changed)}")
+
+
+def describe_owners(before: int | None, after: User | None) -> str:
+    """Return from whom to whom something was given. `servers.forms` looks for the word before the comma."""
+    former = User.objects.filter(pk=before).first() if before else None
+    old, new = (make_printable(str(person or "nobody"), OWNER_CHARS) for person in (former, after))
+    return f"owner, from {old} to {new}"
 
 
 @receiver(post_delete, sender=Server)

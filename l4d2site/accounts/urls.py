@@ -18,6 +18,7 @@ from l4d2site.accounts import (
     person_pages,
     second_factor_pages,
 )
+from l4d2site.accounts.second_factor_pages import recording_shown_codes
 from l4d2site.accounts.second_factors import needing_keys, telling_unreadable
 from l4d2site.accounts.second_step import SecondStepPage
 from servers.access import sign_in_required
@@ -30,7 +31,7 @@ second_factor_urls = [
     path("app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),
     path(
         "codes/",
-        telling_unreadable(recovery_codes.view_recovery_codes),
+        recording_shown_codes(telling_unreadable(recovery_codes.view_recovery_codes)),
         name="mfa_view_recovery_codes",
     ),
     path(
@@ -40,7 +41,7 @@ second_factor_urls = [
     ),
     path(
         "codes/download/",
-        telling_unreadable(recovery_codes.download_recovery_codes),
+        recording_shown_codes(telling_unreadable(recovery_codes.download_recovery_codes)),
         name="mfa_download_recovery_codes",
     ),
     path("passkeys/", passkeys.list_webauthn, name="mfa_list_webauthn"),

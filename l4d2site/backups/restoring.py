@@ -1,4 +1,7 @@
-"""Restores a backup: the database, the servers' own files, and jobs that start the servers again."""
+"""Restores a backup: the database, the servers' own files, and jobs that start the servers again.
+
+Nobody is signed in afterwards, and no link from before works: some had been ended since the backup.
+"""
 
 import contextlib
 import shutil
@@ -13,6 +16,7 @@ from django.db import connection
 from hostops.layout import HostLayout
 from jobs.models import Operation, Worker
 from jobs.queue import enqueue
+from l4d2site.accounts.restored_backups import end_what_was_open
 from l4d2site.backups import archives, database_dumps, host_files
 from l4d2site.backups.archives import ArchiveError
 from l4d2site.backups.content import ContentReturn
@@ -64,6 +68,7 @@ def restore(
                     database_dumps.restore(dump)
                     # Its schema may be older than this version's.
                     call_command("migrate", verbosity=0)
+                    end_what_was_open()
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
                     info.name = info.name.removeprefix(archives.HOST)

@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
@@ -22,6 +23,7 @@ from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
 from l4d2site.gate.failures import Failures
 from l4d2site.gate.password_hashing import HASHES_AT_ONCE, MOST_WAITING, busy
+from l4d2site.gate.throttling import count_turned_away, turned_away
 from l4d2site.gate.turns import TooManyWaitError, Turns, TurnsOfEach
 
 PATHS = frozenset(
@@ -68,13 +70,13 @@ class SignInGate:
             return
         address = address_group(client_address(scope))
         # An address that may try no account is refused before its form is parsed.
-        self._require_few_failures(address, account=None)
+        await self._require_few_failures(scope, address, account=None)
         account = account_in(scope, body)
-        self._require_few_failures(address, account)
+        await self._require_few_failures(scope, address, account)
         try:
             async with self._turns_of_address.take(address):
                 # The attempts before it in the queue may have used up the limit.
-                self._require_few_failures(address, account)
+                await self._require_few_failures(scope, address, account)
                 answer = await self._attempt(scope, body, address, account)
         except TooManyWaitError:
             raise busy() from None
@@ -110,9 +112,10 @@ class SignInGate:
             self._failures.forgive(address, account)
         return answer
 
-    def _require_few_failures(self, address: str, account: str | None) -> None:
+    async def _require_few_failures(self, scope: Scope, address: str, account: str | None) -> None:
         seconds = self._failures.wait_seconds(address, account)
         if seconds:
+            await report_turned_away(scope, account or "")
             minutes = ceil(seconds / 60)
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -126,6 +129,21 @@ class SignInGate:
                 % {"minutes": minutes},
                 retry_seconds=seconds,
             )
+
+
+async def report_turned_away(scope: Scope, account: str) -> None:
+    """Count a refused attempt. Report it in a thread, if that is due: receivers use the database."""
+    request = ASGIRequest(dict(scope), BytesIO())
+    if not (count := count_turned_away(request)):
+        return
+
+    def report() -> None:
+        try:
+            turned_away.send(sender=__name__, request=request, account=account, count=count)
+        finally:
+            connection.close()
+
+    await asyncio.to_thread(report)
 
 
 def is_attempt(scope: Scope) -> bool:

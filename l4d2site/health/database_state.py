@@ -27,8 +27,8 @@ LEAST_FREE_BYTES = 16 * 1024**2
 """With less free space, an SQLite database counts as having none: its log alone grows by more in a minute."""
 
 LOCK_SECONDS = 3.0
-"""How long others may keep the lock of an SQLite database. Busy workers, and a checkpoint on a slow disk, can keep
-this question waiting for a second."""
+"""How long others may keep the lock of an SQLite database. Busy workers, and a checkpoint on a slow disk, can
+keep this question waiting for a second."""
 
 # A sort that does not fit into memory writes a temporary file to the server's disk, and leaves nothing behind.
 # 8,000 numbers take 96 kB there, and 2 ms.

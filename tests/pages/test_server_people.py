@@ -250,7 +250,7 @@ def test_a_link_is_revoked(as_alice: Client, server: Server, client: Client) -> 
     invitation = make_link(as_alice, note="Eve")
     as_alice.post(f"{LINKS}{invitation.pk}/revoke/")
     assert client.get(invitation.get_absolute_url()).status_code == 404
-    assert said(EventKind.INVITATION_REVOKED) == [("alice", "viewer of alpha")]
+    assert said(EventKind.INVITATION_REVOKED) == [("alice", "viewer of alpha: Eve, made by alice")]
     again = as_alice.post(f"{LINKS}{invitation.pk}/revoke/", follow=True)
     assert "had already been used or revoked, or had expired" in again.content.decode()
 

@@ -1,15 +1,19 @@
 """What a stranger can make the process log, and how often."""
 
 import logging
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.core.exceptions import SuspiciousMultipartForm
+from django.core.handlers.exception import response_for_exception
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from l4d2site import log_filters
 from l4d2site.accounts.models import Invitation
+from l4d2site.accounts.pages import SignIn
 
 BAD = "evil.example"
 
@@ -113,3 +117,34 @@ def test_no_link_is_logged(dana: User, caplog: pytest.LogCaptureFixture) -> None
         token = link.strip("/").rpartition("/")[2]
         assert token not in logged
         assert quote(token) not in logged
+
+
+def test_a_form_that_is_made_to_hold_up_its_parser_is_a_short_line(
+    rf: RequestFactory, db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    response_for_exception(rf.post("/"), SuspiciousMultipartForm("It got stuck."))
+    assert "It got stuck." in read_the_line(caplog)
+
+
+def test_a_stranger_gets_no_traceback_into_the_log(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert client.get(reverse("jobs:change_events")).status_code == 403
+    # Without a boundary, the form cannot be parsed.
+    login = reverse("account_login")
+    assert client.post(login, "a=1", content_type="multipart/form-data").status_code == 400
+    assert lines_of(caplog) == [
+        "WARNING django.request Forbidden (Permission denied): /events",
+        f"WARNING django.request Bad request (Unable to parse request body): {login}",
+    ]
+
+
+def test_a_fault_of_ours_keeps_its_traceback(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SignIn, "get", Mock(side_effect=ZeroDivisionError))
+    client.raise_request_exception = False
+    assert client.get(reverse("account_login")).status_code == 500
+    (line,) = lines_of(caplog)
+    assert line.startswith("ERROR django.request Internal Server Error")
+    assert line.endswith("ZeroDivisionError")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -21,10 +20,10 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Create the admin."""
         try:
-            User.username_validator(options["name"])
+            make_first_admin(options["name"], self.say)
         except ValidationError as error:
-            raise CommandError(f"{options['name']!r} cannot be a name: {error.message}") from None
-        make_first_admin(options["name"], self.say)
+            reason = " ".join(error.messages)
+            raise CommandError(f"{options['name']!r} cannot be the name: {reason}") from None
 
     def say(self, text: str) -> None:
         """Print a line immediately, even into a pipe."""

@@ -17,7 +17,8 @@ class Command(BaseCommand):
 
     help = (
         "Restore a backup made by `manage.py backup`: the database, the servers' own files and the overlays. "
-        "Servers that were running are started again once a worker runs and has installed the game."
+        "Servers that were running are started again once a worker runs and has installed the game. "
+        "Everybody has to sign in again, and invitations and links for new passwords from before do not work."
     )
     requires_system_checks: list[str] = []  # There may be no table yet.
 
@@ -60,6 +61,10 @@ class Command(BaseCommand):
             OSError,
         ) as error:
             raise CommandError(f"The backup was not put back. {error}") from error
-        self.stdout.write("The backup is put back.")
+        self.stdout.write(
+            "The backup is put back. Everybody has to sign in again, and invitations and links for new "
+            "passwords from before do not work any more. Passwords, second factors, roles and deactivated "
+            "accounts are as they were when it was made."
+        )
         if started:
             self.stdout.write(f"Will be started once a worker runs: {', '.join(started)}.")

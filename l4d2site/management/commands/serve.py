@@ -49,7 +49,7 @@ class Command(LongCommand):
                 "admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
             )
         except ValidationError as error:
-            raise CommandError(f"SAFEROOM_ADMIN_PASSWORD: {error.messages[0]}") from None
+            raise CommandError(f"No admin was made: {error.messages[0]}") from None
         if is_made:
             hash_threads.end()  # The supervisor's way of starting processes is safe only with one thread.
         try:

@@ -140,6 +140,45 @@ def test_one_s_own_password_takes_the_old_one(as_dana: Client, dana: User) -> No
     assert User.objects.get(pk=dana.pk).check_password("dana-password")
 
 
+@pytest.mark.parametrize(
+    ("name", "is_free"),
+    [
+        ("Dana", False),
+        ("victim", True),
+        ("Victim", True),
+        ("d\u0430na", False),
+        ("\u0434\u0430\u043d\u0430", True),
+        ("\u7530\u4e2d-tanaka", True),
+    ],
+)
+def test_nobody_gets_a_name_that_could_be_taken_for_another_one(
+    as_dana: Client, dana: User, name: str, is_free: bool
+) -> None:
+    victim = User.objects.create_user("victim", password="victim-password")
+    change = {**person_form(victim), "username": name}
+    assert (as_dana.post(address("change", victim), change).status_code == 302) == is_free
+    assert (User.objects.get(pk=victim.pk).username == name) == is_free
+    if name.lower() == "victim":
+        return
+    victim.delete()
+    answer = as_dana.post(reverse("admin:auth_user_add"), {"username": name, **NEW_PASSWORD})
+    assert (answer.status_code == 302) == is_free
+
+
+def test_an_account_keeps_a_name_from_before_there_were_rules(as_dana: Client) -> None:
+    old = User.objects.create_user("DANA")
+    change = {**person_form(old), "email": "old@example.org"}
+    assert as_dana.post(address("change", old), change).status_code == 302
+
+
+def test_nobody_deletes_their_own_account(as_dana: Client, dana: User, alice: User) -> None:
+    assert as_dana.post(address("delete", dana), {"post": "yes"}).status_code == 403
+    several = {"action": "delete_selected", "_selected_action": [dana.pk, alice.pk], "post": "yes"}
+    as_dana.post(reverse("admin:auth_user_changelist"), several)
+    assert User.objects.filter(pk__in=[dana.pk, alice.pk]).count() == 2
+    assert as_dana.post(address("delete", alice), {"post": "yes"}).status_code == 302
+
+
 # --- Groups, limits, the record ---------------------------------------------------------------
 
 

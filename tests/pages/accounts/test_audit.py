@@ -5,10 +5,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from allauth.core.context import request_context
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
@@ -23,6 +24,7 @@ from l4d2site.accounts.models import (
     AccountEvent,
     EventKind,
 )
+from servers.forms.last_changes import find_last_change
 from servers.models import Ban, Blueprint, ConsoleCommand, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
@@ -56,6 +58,23 @@ def edit(client: Client, server: Server, **changes: str) -> None:
 
 
 # --- What is recorded -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Server, Blueprint])
+def test_a_new_owner_is_recorded_with_the_one_before(
+    rf: RequestFactory, server: Server, bob: User, dana: User, kind: type[Server | Blueprint]
+) -> None:
+    request = rf.post("/")
+    request.user = dana
+    row = server if kind is Server else server.blueprint
+    with request_context(request):
+        row.owner = bob
+        row.save()
+    ((_kind, who, detail),) = recorded()
+    assert (who, detail) == ("dana", f"{row.name}: owner, from alice to bob")
+    change = find_last_change(row, ["owner"])
+    assert change
+    assert change.who == "dana"
 
 
 def test_what_is_saved_of_a_server_is_recorded_by_name_and_not_by_value(

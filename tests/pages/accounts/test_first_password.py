@@ -111,10 +111,40 @@ def test_a_password_that_was_given_need_not_be_changed(db: None, client: Client)
     assert client.get(reverse("servers:list")).status_code == 200
 
 
-def test_a_given_password_can_be_too_long(db: None) -> None:
-    with pytest.raises(ValidationError, match=r"has 1,025 characters. Use at most 1,024."):
-        make_first_admin("admin", lambda _text: None, given="ß" * 1025)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a" * 151, "at most 150 characters"),
+        ("two words", "Enter a valid username"),
+        ("ALICE", "That name is taken."),
+        ("\u0430dmin", "letters of several alphabets"),
+    ],
+)
+def test_an_admin_who_could_not_sign_in_or_could_be_confused_is_not_made(
+    alice: User, name: str, reason: str
+) -> None:
+    with pytest.raises(CommandError, match=reason):
+        call_command("makefirstadmin", "--name", name)
+    with pytest.raises(CommandError, match="taken" if name == "ALICE" else reason):
+        call_command("createsuperuser", username=name, email="", interactive=False)
+    assert User.objects.get() == alice
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"), [("short", "at least 10 characters"), ("ß" * 1025, "at most 1,024")]
+)
+def test_a_password_in_the_environment_is_judged_as_in_a_form(
+    db: None, monkeypatch: pytest.MonkeyPatch, password: str, reason: str
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+    with pytest.raises(CommandError, match=f"DJANGO_SUPERUSER_PASSWORD: .*{reason}"):
+        call_command("createsuperuser", username="eve", email="", interactive=False)
+    with pytest.raises(ValidationError, match=f"SAFEROOM_ADMIN_PASSWORD: .*{reason}"):
+        make_first_admin("admin", lambda _text: None, given=password)
     assert not User.objects.exists()
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-better-one-42")
+    call_command("createsuperuser", username="eve", email="", interactive=False)
+    assert User.objects.get().check_password("a-better-one-42")
 
 
 def test_a_command_refuses_a_password_that_is_too_long(

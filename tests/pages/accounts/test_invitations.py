@@ -11,8 +11,11 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from l4d2site.accounts import people_pages
+from l4d2site.accounts.admin import PersonForm
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
 from servers.models import Server
+from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
 
 PEOPLE = reverse("people")
@@ -68,6 +71,8 @@ def test_it_makes_one_account_that_is_signed_in(client: Client, invitation: Invi
         AccountEvent.objects.filter(user=eve).order_by("pk").values_list("kind", flat=True)
     )
     assert kinds == [EventKind.ACCOUNT_MADE, EventKind.INVITATION_ACCEPTED, EventKind.SIGN_IN]
+    accepted = AccountEvent.objects.get(kind=EventKind.INVITATION_ACCEPTED)
+    assert accepted.detail == "Eve, made by dana"
 
 
 def test_a_link_works_once(invitation: Invitation) -> None:
@@ -99,9 +104,11 @@ def test_a_revoked_one_leads_nowhere(
     as_dana: Client, client: Client, invitation: Invitation
 ) -> None:
     link = invitation.get_absolute_url()
+    Invitation.objects.update(email="eve@example.org")
     as_dana.post(reverse("invitation_revoke", args=[invitation.pk]))
     assert client.get(link).status_code == 404
-    assert AccountEvent.objects.filter(kind=EventKind.INVITATION_REVOKED).count() == 1
+    revoked = AccountEvent.objects.get(kind=EventKind.INVITATION_REVOKED)
+    assert revoked.detail == "Eve, mailed to eve@example.org, made by dana"
 
 
 def test_one_that_was_accepted_cannot_be_revoked(as_dana: Client, invitation: Invitation) -> None:
@@ -143,6 +150,7 @@ def test_a_token_that_was_not_signed_here_is_none(client: Client, invitation: In
     ("values", "complaint"),
     [
         ({"username": "Dana"}, "That name is taken."),
+        ({"username": "d\u0430na"}, "letters of several alphabets"),
         ({"password1": "short", "password2": "short"}, "at least 10 characters"),
         ({"password2": "another-password"}, "didn’t match"),
     ],
@@ -197,6 +205,8 @@ def test_an_account_has_the_address_only_if_the_person_says_in_the_mail_s_link_t
     assert invitation.mailed_url not in as_dana.get(PEOPLE).content.decode()
     client.post(invitation.mailed_url, {**EVE, "has_address": "on"})
     assert User.objects.get(username="eve").email == "eve@example.org"
+    made = AccountEvent.objects.get(kind=EventKind.ACCOUNT_MADE, name="eve")
+    assert made.detail == "eve@example.org, with a link"
     with override_settings(EMAIL_URL="smtp://mail"):
         page = client.get(reverse("password_change")).content.decode()
     assert "Links for a new password are mailed to eve@example.org." in page
@@ -215,6 +225,47 @@ def test_whoever_invites_somebody_gets_no_mail_for_their_account(
     assert User.objects.get(username="eve").email == ""
 
 
+def test_nobody_is_flooded_with_invitations(
+    as_dana: Client, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people_pages, "send_invitation_mail", lambda _invitation: True)
+
+    def invite(address: str, client: Client = as_dana) -> bool:
+        page = client.post(MAKE, {"note": "", "email": address}, follow=True).content.decode()
+        assert ("is on its way" in page) != ("Nothing was done. Within an hour" in page)
+        return "is on its way" in page
+
+    with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
+        same = [invite(address) for address in ("a@example.org", "A@example.org", "a@example.org")]
+        assert same == [True, True, False]
+        assert [invite(f"b{number}@example.org") for number in range(28)] == [True] * 27 + [False]
+        other = User.objects.create_superuser("olga", password="olga-password")
+        assert [
+            invite("a@example.org", sign_in(other)),
+            invite("c@example.org", sign_in(other)),
+        ] == [
+            False,
+            True,
+        ]
+        assert (
+            "The invitation is ready."
+            in as_dana.post(MAKE, {"note": "x"}, follow=True).content.decode()
+        )
+    assert Invitation.objects.count() == 2 + 27 + 1 + 1
+
+
+def test_an_address_that_no_mail_reaches_is_refused(as_dana: Client, alice: User) -> None:
+    address = "v\u0131ctim@example.org"
+    with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
+        page = as_dana.post(MAKE, {"note": "", "email": address}, follow=True).content.decode()
+    assert "Before the @, use only letters" in page
+    assert not Invitation.objects.exists()
+    form = PersonForm({"username": "alice", "email": address}, instance=alice)
+    assert "email" in form.errors
+    alice.email = address
+    assert "email" not in PersonForm({"username": "alice", "email": address}, instance=alice).errors
+
+
 @pytest.mark.django_db(transaction=True)
 def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
     with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
@@ -222,6 +273,8 @@ def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
         wait_until(lambda: mail.outbox, 10, "no mail was sent")
     (sent,) = mail.outbox
     assert sent.to == ["eve@example.org"]
+    made = AccountEvent.objects.get(kind=EventKind.INVITATION_MADE)
+    assert made.detail == "Eve, mailed to eve@example.org"
     link = Invitation.objects.get().mailed_url
     assert f"https://panel.example.org{link}\n" in str(sent.body)
     assert sent.from_email == settings.DEFAULT_FROM_EMAIL

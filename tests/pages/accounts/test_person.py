@@ -66,6 +66,7 @@ def test_the_list_costs_the_same_with_more_people(as_dana: Client, dana: User) -
 
 @pytest.mark.parametrize("role", [PanelRole.OWNER, PanelRole.HOST_ADMIN, PanelRole.SUPERUSER])
 def test_a_role_is_given_whole(bob: User, role: PanelRole) -> None:
+    host_admins()
     bob.user_permissions.add(Permission.objects.get(codename="add_user"))
     bob.groups.add(Group.objects.create(name="Odd ones"))
     give_panel_role(bob, role)
@@ -93,10 +94,36 @@ def test_a_superuser_makes_a_host_admin_and_it_is_recorded(as_dana: Client, bob:
     assert any("Host admins" in event.detail for event in details)
 
 
+def test_a_promotion_records_what_was_given_and_taken_and_no_more(
+    as_dana: Client, bob: User
+) -> None:
+    host_admins()
+    for role in ("host_admin", "superuser"):
+        as_dana.post(page_of(bob, "person_role"), {"role": role})
+    events = AccountEvent.objects.filter(kind=EventKind.ROLE_CHANGED, user=bob).order_by("pk")
+    assert list(events.values_list("detail", flat=True)) == [
+        "staff, by dana",
+        "groups given Host admins by dana",
+        "superuser, by dana",
+        "groups taken Host admins by dana",
+    ]
+
+
+def test_nobody_becomes_a_host_admin_without_its_group(as_dana: Client, bob: User) -> None:
+    Group.objects.filter(name="Host admins").delete()
+    assert "Nobody can become a host admin" in read(as_dana, page_of(bob))
+    page = as_dana.post(page_of(bob, "person_role"), {"role": "host_admin"}, follow=True)
+    assert "Nothing was done: choose a role." in page.content.decode()
+    with pytest.raises(Group.DoesNotExist):
+        give_panel_role(bob, PanelRole.HOST_ADMIN)
+    assert panel_role_of(fresh(bob)) == PanelRole.OWNER
+
+
 @pytest.mark.parametrize(("role", "is_asked"), [("superuser", True), ("owner", False)])
 def test_who_promotes_is_asked_to_check_where_links_are_mailed(
     as_dana: Client, bob: User, role: str, is_asked: bool
 ) -> None:
+    host_admins()
     give_panel_role(bob, PanelRole.HOST_ADMIN)
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
     with override_settings(EMAIL_URL="smtp://mail"):

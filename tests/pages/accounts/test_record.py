@@ -6,21 +6,28 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
+from allauth.account.internal.flows.login import record_authentication
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from l4d2site.accounts import events
+from l4d2site.accounts import events, receivers
 from l4d2site.accounts.events import log_line, make_printable, record_event, trim_events
 from l4d2site.accounts.models import AccountEvent, EventKind, FirstPassword, PersonSession
+from l4d2site.accounts.receivers import describe_sign_in
+from l4d2site.gate.throttling import note_turned_away
 
 LOGIN = reverse("account_login")
 
@@ -64,6 +71,7 @@ def test_signing_in_and_out_is_recorded(client: Client, alice: User) -> None:
     )
     event = AccountEvent.objects.get(kind=EventKind.SIGN_IN)
     assert (event.user, event.name, event.address) == (alice, "alice", "203.0.113.9")
+    assert event.detail == "password"
     assert event.browser == "Firefox on Linux"
     client.post(reverse("logout"))
     client.post(reverse("logout"))  # Nobody signs out.
@@ -121,6 +129,16 @@ def test_a_wrong_password_is_a_failure_wherever_it_is_asked_for(
     assert failures() == [("alice", "127.0.0.1", 2)]
 
 
+@pytest.mark.parametrize("is_away", [True, False])
+def test_who_is_turned_away_is_so_without_a_database_too(
+    client: Client, db: None, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    monkeypatch.setattr(receivers, "record_event", Mock(side_effect=OperationalError))
+    monkeypatch.setattr(receivers, "is_away", lambda error: is_away)
+    with nullcontext() if is_away else pytest.raises(OperationalError):
+        note_turned_away(rf.get("/"))
+
+
 def test_a_name_that_was_tried_is_cut_and_made_printable(client: Client, db: None) -> None:
     fail(client, "a\x1b[31m\u202e\n" + "b" * 100)
     ((name, _, _),) = failures()
@@ -153,6 +171,30 @@ def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: Us
     assert ("alice", "not active, not staff, by dana") in told(EventKind.ROLE_CHANGED)
     as_dana.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
     assert told(EventKind.ACCOUNT_REMOVED) == [("alice", "by dana")]
+
+
+def test_a_group_that_is_renamed_or_removed_is_recorded_with_its_people(
+    as_dana: Client, alice: User
+) -> None:
+    group = Group.objects.create(name="Night shift")
+    alice.groups.add(group)
+    as_dana.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "Day shift"})
+    as_dana.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+    assert told(EventKind.ROLE_CHANGED)[1:] == [
+        ("group Night shift", "from Night shift to Day shift, by dana"),
+        ("group Day shift", "removed from alice by dana"),
+    ]
+
+
+def test_permissions_that_are_cleared_are_named(alice: User) -> None:
+    alice.user_permissions.clear()
+    assert told(EventKind.ROLE_CHANGED) == []
+    group = Group.objects.create(name="Night shift")
+    group.user_set.add(alice)
+    group.user_set.clear()
+    assert told(EventKind.ROLE_CHANGED)[1:] == [
+        ("group Night shift", "users taken alice by a command")
+    ]
 
 
 def test_what_leads_into_an_account_is_recorded_from_whichever_page_or_save(
@@ -220,9 +262,53 @@ def test_a_sign_in_changes_no_role(client: Client, alice: User) -> None:
     assert told(EventKind.ROLE_CHANGED) == []
 
 
-def test_a_new_superuser_is_recorded(db: None) -> None:
-    call_command("createsuperuser", username="eve", email="", interactive=False)
-    assert told(EventKind.ACCOUNT_MADE) == [("eve", "staff, superuser, by a command")]
+@pytest.mark.parametrize("email", ["", "eve@example.org", f"{'e' * 200}@example.org"])
+def test_a_new_superuser_is_recorded_with_the_address(db: None, email: str) -> None:
+    call_command("createsuperuser", username="eve", email=email, interactive=False)
+    told_address = f"{make_printable(email, 80)}, " if email else ""
+    assert told(EventKind.ACCOUNT_MADE) == [
+        ("eve", f"staff, superuser, {told_address}by a command")
+    ]
+
+
+def test_the_right_password_of_a_deactivated_account_is_told_apart(
+    client: Client, alice: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    fail(client)
+    details = [detail for _name, detail in told(EventKind.SIGN_IN_FAILED)]
+    assert details[0] == "deactivated"
+    assert client.get(LOGIN).status_code == 200
+
+
+def test_nobody_writes_when_somebody_signed_in(as_dana: Client, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(last_login=timezone.now())
+    change = reverse("admin:auth_user_change", args=[alice.pk])
+    values = {
+        "username": "alice",
+        "is_active": "on",
+        "last_login_0": "",
+        "last_login_1": "",
+        "date_joined_0": "2001-01-01",
+        "date_joined_1": "00:00",
+        "own_quotas-TOTAL_FORMS": "0",
+        "own_quotas-INITIAL_FORMS": "0",
+    }
+    assert as_dana.post(change, values).status_code == 302
+    alice.refresh_from_db()
+    assert alice.last_login
+    assert alice.date_joined.year > 2001
+
+
+def test_a_sign_in_is_recorded_with_what_it_was_by(rf: RequestFactory, alice: User) -> None:
+    request = rf.get("/")
+    request.session = SessionStore()
+    record_authentication(request, alice, "password")
+    record_authentication(request, alice, "mfa", type="recovery_codes")
+    assert describe_sign_in(request, alice) == "password, recovery code"
+    record_authentication(request, alice, "mfa", type="webauthn", passwordless=True)
+    assert describe_sign_in(request, alice) == "passkey alone"
 
 
 def test_the_record_outlives_the_account(client: Client, alice: User) -> None:
@@ -326,7 +412,7 @@ def test_each_event_is_one_line_in_the_documented_form(
         failed,
     )
     assert signed_in.endswith(
-        'INFO saferoom.accounts: sign_in address=2001:db8::7 count=1 account="alice"'
+        'INFO saferoom.accounts: sign_in address=2001:db8::7 count=1 account="alice" detail="password"'
     )
 
 

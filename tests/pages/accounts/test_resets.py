@@ -16,10 +16,19 @@ from django.utils.http import urlsafe_base64_encode
 from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import mail as mails
+from l4d2site.accounts.audit import describe_event
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.models import (
+    BY_COMMAND,
+    AccountEvent,
+    EventKind,
+    Invitation,
+    PendingSignIn,
+)
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
 from l4d2site.accounts.reset_links import ResetTokens
+from l4d2site.accounts.restored_backups import end_what_was_open
+from l4d2site.accounts.second_step import begin_waiting
 from tests.pages.accounts.test_sessions import browser
 from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
@@ -192,6 +201,32 @@ def test_such_a_link_is_not_backed_by_somebody_who_has_got_the_name_since(
 # --- By mail ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_old", [True, False])
+def test_a_restored_backup_leaves_nobody_signed_in_and_no_link(
+    as_dana: Client, alice: User, dana: User, is_old: bool
+) -> None:
+    phone = browser(alice)
+    waiting = begin_waiting(alice)
+    reset_link = make_link(as_dana, alice)
+    if is_old:
+        place = [
+            urlsafe_base64_encode(force_bytes(alice.pk)),
+            default_token_generator.make_token(alice),
+        ]
+        reset_link = reverse("reset", args=place)
+    invitation = Invitation.objects.create(made_by=dana).get_absolute_url()
+    end_what_was_open()
+    assert phone.get(reverse("sessions")).status_code == 302
+    assert not PendingSignIn.objects.filter(pk=waiting).exists()
+    assert Client().get(invitation).status_code == 404
+    assert "This link is no longer valid" in use(reset_link)
+    event = AccountEvent.objects.get(kind=EventKind.BACKUP_RESTORED)
+    assert (event.actor_name, describe_event(event).who) == (BY_COMMAND, "a command on the machine")
+    AccountEvent.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(seconds=2))
+    as_dana.force_login(dana)
+    assert "Sign in with it." in use(make_link(as_dana, alice))
+
+
 @pytest.fixture
 def has_mail(settings: Settings, transactional_db: None) -> Iterator[None]:
     """Let the panel send mails."""
@@ -220,17 +255,20 @@ def test_a_link_is_mailed(client: Client, has_mail: None, alice: User) -> None:
     assert (event.name, event.detail) == ("alice", "with a link that was mailed")
 
 
-def test_the_record_says_who_was_signed_in_when_a_mailed_link_was_used(
-    alice: User, bob: User, has_mail: None
+def test_the_record_says_with_which_link_and_who_was_signed_in_when_it_was_used(
+    alice: User, bob: User, dana: User, has_mail: None
 ) -> None:
-    for person, expected in ((alice, ""), (bob, ", by bob")):
+    links = ((ResetTokens(), "with a link that was mailed"), (ResetTokens(dana), "with a link"))
+    for person, by, (tokens, words) in (
+        (person, by, link) for person, by in ((alice, ""), (bob, ", by bob")) for link in links
+    ):
         client = Client()
         client.force_login(person)
         alice.refresh_from_db()
-        place = [urlsafe_base64_encode(force_bytes(alice.pk)), ResetTokens().make_token(alice)]
+        place = [urlsafe_base64_encode(force_bytes(alice.pk)), tokens.make_token(alice)]
         use(reverse("reset", args=place), client)
         event = AccountEvent.objects.filter(kind=EventKind.PASSWORD_CHANGED).latest("pk")
-        assert (event.name, event.detail) == ("alice", f"with a link that was mailed{expected}")
+        assert (event.name, event.detail) == ("alice", f"{words}{by}")
 
 
 def test_an_address_that_nobody_has_is_answered_the_same(
@@ -273,6 +311,8 @@ def test_one_address_asks_for_five_at_the_most(client: Client, has_mail: None) -
         client.post(REQUEST, {"email": f"{number}@example.org"}).status_code for number in range(6)
     ]
     assert answers == [200] * 5 + [429]
+    throttled = AccountEvent.objects.get(kind=EventKind.THROTTLED)
+    assert (throttled.name, throttled.address, throttled.count) == ("", "127.0.0.1", 1)
 
 
 def test_what_cannot_be_sent_any_more_is_told(

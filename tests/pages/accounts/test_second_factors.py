@@ -102,6 +102,8 @@ def test_a_code_works_once(alice: User) -> None:
     code = code_of(secret)
     first, second = sign_in(alice), sign_in(alice)
     first.post(reverse("mfa_authenticate"), {"code": code})
+    signed_in = AccountEvent.objects.filter(kind=EventKind.SIGN_IN).latest("pk")
+    assert signed_in.detail == "password, code"
     page = second.post(reverse("mfa_authenticate"), {"code": code}).content.decode()
     assert "was already used" in page
     assert "_auth_user_id" not in second.session
@@ -114,6 +116,8 @@ def test_codes_cannot_be_guessed(alice: User) -> None:
         client.post(reverse("mfa_authenticate"), {"code": f"00000{number}"})
     page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}).content.decode()
     assert "Too many wrong codes." in page
+    throttled = AccountEvent.objects.get(kind=EventKind.THROTTLED)
+    assert (throttled.name, throttled.count) == ("alice", 1)
     event = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_FAILED).first()
     assert event
     assert (event.user, event.name, event.detail) == (alice, "alice", "TOTP Authenticator")
@@ -186,6 +190,8 @@ def test_recovery_codes_are_downloaded_and_regenerated(alice: User) -> None:
     codes = codes_of(client)
     text = client.get(reverse("mfa_download_recovery_codes")).content.decode()
     assert text.split() == codes
+    shown = AccountEvent.objects.filter(kind=EventKind.RECOVERY_CODES_SHOWN, user=alice)
+    assert shown.count() == 2
     client.post(reverse("mfa_generate_recovery_codes"))
     assert not set(codes) & set(codes_of(client))
 
@@ -446,7 +452,7 @@ def test_a_long_code_is_refused_before_it_is_compared(alice: User) -> None:
     assert "65" in page
 
 
-def test_a_passkey_has_a_short_name(alice: User) -> None:
+def test_a_passkey_has_a_short_name_and_a_new_one_is_recorded(alice: User) -> None:
     client = sign_in(alice)
     confirm(client, alice)
     passkey = Authenticator.objects.create(
@@ -455,6 +461,8 @@ def test_a_passkey_has_a_short_name(alice: User) -> None:
     address = reverse("mfa_edit_webauthn", args=[passkey.pk])
     assert client.post(address, {"name": "x" * 61}).status_code == 200
     assert client.post(address, {"name": "x" * 60}).status_code == 302
+    renamed = AccountEvent.objects.get(kind=EventKind.SECOND_FACTOR_RENAMED)
+    assert (renamed.user, renamed.detail) == (alice, f"from phone to {'x' * 60}")
     passkey.delete()
     page = client.post(reverse("mfa_add_webauthn"), {"name": "x" * 61})
     assert "name" in page.context["form"].errors

@@ -10,7 +10,9 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
+from django.contrib.sessions.models import Session  # noqa: E402
 from django.core.management import CommandError, call_command  # noqa: E402
+from django.test import Client  # noqa: E402
 from django.test.utils import override_settings  # noqa: E402
 
 from jobs.models import Job  # noqa: E402
@@ -83,6 +85,8 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     make_servers()
     reference = make_versions()
+    Client().force_login(User.objects.get(username="kim"))
+    assert Session.objects.exists()
     assert "verified" in say("backup")
     [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
     last = read_last()
@@ -111,7 +115,10 @@ def main() -> None:
     Server.objects.all().delete()
     OverlayVersion.objects.all().delete()
     User.objects.update(username="somebody")
-    assert "Will be started once a worker runs: alpha." in say("restore", str(archive))
+    output = say("restore", str(archive))
+    assert "Everybody has to sign in again" in output
+    assert "Will be started once a worker runs: alpha." in output
+    assert not Session.objects.exists()
     assert list(Server.objects.order_by("name").values_list("name", "owner__username")) == [
         ("alpha", "kim"),
         ("bravo", "kim"),

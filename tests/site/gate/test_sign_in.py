@@ -13,10 +13,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import connections
 from django.http import HttpRequest
 from django.test import Client
 
+from l4d2site.accounts.models import AccountEvent, EventKind
 from l4d2site.asgi import serve
 from l4d2site.gate import sign_in
 from l4d2site.gate.entrance import Entrance
@@ -104,6 +106,30 @@ def test_who_fails_too_often_waits_and_nobody_else(alice: User, path: str) -> No
     assert statuses == [200, 200, 429, 200, 429, 302]
     assert 290 <= int(exchanges[2].headers[b"retry-after"]) <= 300
     assert b"Try again in 5 minutes" in exchanges[2].sent[1]["body"]
+
+
+def test_what_is_turned_away_is_recorded_once_a_minute_with_its_number(alice: User) -> None:
+    cache.clear()  # Earlier tests were turned away from the same address.
+    throttled = AccountEvent.objects.filter(kind=EventKind.THROTTLED).order_by("pk")
+
+    def read() -> list[tuple[str, str, str, int]]:
+        return list(throttled.values_list("name", "actor_name", "address", "count"))
+
+    async def scenario() -> list[Any]:
+        door = Door()
+        for _ in range(2):
+            await door.post("alice", "wrong")
+        assert not await sync_to_async(throttled.exists)()
+        flood = [(await door.post("alice", "wrong")).status for _ in range(5)]
+        first = await sync_to_async(read)()
+        cache.delete("turned-away-reported:198.51.100.7")  # As after a minute.
+        await door.post("alice", "wrong")
+        return [flood, first, await sync_to_async(throttled.values_list("count", flat=True).last)()]
+
+    flood, first, count = run(scenario())
+    assert flood == [429] * 5
+    assert first == [("alice", "alice", "198.51.100.7", 1)]
+    assert count in (5, 1 + 5)  # In the row of a new minute, or of the same one.
 
 
 @pytest.mark.parametrize(
