@@ -18,6 +18,7 @@ from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
 from l4d2site.env_files import EnvFiles
 from l4d2site.gate.addresses import TrustedProxies
+from l4d2site.gate.host_names import are_host_names
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -104,11 +105,20 @@ require(
     "SECRETS_KEYS",
     "a comma-separated list of keys that manage.py makesecretskey makes",
 )
-ALLOWED_HOSTS = read(
+ALLOWED_HOSTS = [
+    name.strip()
+    for name in read(
+        "ALLOWED_HOSTS",
+        env.list,
+        "a comma-separated list of names",
+        default=["127.0.0.1", "localhost", "[::1]"],
+    )
+]
+require(
+    are_host_names(ALLOWED_HOSTS),
     "ALLOWED_HOSTS",
-    env.list,
-    "a comma-separated list of names",
-    default=["127.0.0.1", "localhost", "[::1]"],
+    "a comma-separated list of names without https:// and port, such as panel.example.org, or .example.org for "
+    "all names below it",
 )
 CSRF_TRUSTED_ORIGINS: list[str] = read(
     "CSRF_TRUSTED_ORIGINS", env.list, "a comma-separated list of origins", default=[]

@@ -46,6 +46,7 @@ def test_good_settings_load() -> None:
         ("SECRETS_KEYS", "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU=,short"),
         ("DEBUG", "ture"),
         ("VAR_DIR", "relative/folder"),
+        ("ALLOWED_HOSTS", ""),
         ("CSRF_TRUSTED_ORIGINS", "panel.example.org"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "user:hunter2@host"),
