@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deploy.installer import env_files
+from deploy.installer.errors import InstallError
 
 ACCOUNTS = {"web": "saferoom-web", "worker": "saferoom"}
 SETTINGS_DIR = Path("/etc/saferoom")
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> NoReturn:
         settings = env_files.read(path)
     except OSError as error:
         sys.exit(f"The settings in {path} cannot be read: {error.strerror}.")
+    except InstallError as error:
+        sys.exit(f"{error} {error.cure}".rstrip())
     inherited: Mapping[str, str] = os.environ
     if os.geteuid() == 0:
         inherited = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
