@@ -60,7 +60,7 @@ def write(machine: Machine, answers: Answers, last: Answers, page: str, given: G
 def write_passphrase(machine: Machine, given: Path | None) -> None:
     """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one."""
     if given is not None:
-        text = given.read_text(encoding="utf-8")
+        text = env_files.read_text(given)
     elif places.PASSPHRASE.exists():
         return
     else:
