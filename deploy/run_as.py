@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from deploy.installer import env_files
+from deploy.installer.errors import InstallError
+from hostops.command_ends import EXIT_USAGE, run_command
 
 ACCOUNTS = {"web": "saferoom-web", "worker": "saferoom"}
 SETTINGS_DIR = Path("/etc/saferoom")
@@ -22,8 +24,14 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def main(arguments: list[str]) -> NoReturn:
     """Replace this process. If that is not possible, end it with a message."""
+    if len(arguments) < 2 or arguments[0] not in ACCOUNTS:
+        print("Usage: deploy.run_as web|worker FILE|-m MODULE [ARGUMENT...]", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
     side, *rest = arguments
-    account = pwd.getpwnam(ACCOUNTS[side])
+    try:
+        account = pwd.getpwnam(ACCOUNTS[side])
+    except KeyError:
+        sys.exit(f"There is no account {ACCOUNTS[side]} on this machine: deploy/install makes it.")
     if os.geteuid() not in (0, account.pw_uid):
         sys.exit(
             f"This has to run as {account.pw_name} or root, and runs as the user {os.geteuid()}: "
@@ -34,6 +42,8 @@ def main(arguments: list[str]) -> NoReturn:
         settings = env_files.read(path)
     except OSError as error:
         sys.exit(f"The settings in {path} cannot be read: {error.strerror}.")
+    except InstallError as error:
+        sys.exit(f"{error} {error.cure}".rstrip())
     inherited: Mapping[str, str] = os.environ
     if os.geteuid() == 0:
         inherited = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
@@ -62,4 +72,4 @@ def become(account: pwd.struct_passwd) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hostops.blob_sources import FolderSource
+from hostops.command_ends import EXIT_FAILED, EXIT_USAGE, tell
 from hostops.drivers import unit_files
 from hostops.drivers.systemctl import Manager, Systemctl
 from hostops.errors import HostError, OperationCancelled
@@ -32,15 +33,16 @@ from hostops.specs import (
     SteamAccount,
 )
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_TO_LOOK_AT = 3
 """`doctor`: servers run, but something needs to be done or is not as it should be."""
 _FOLLOW_SECONDS = 0.2
 
 
 class _Printer:
-    """Prints an operation's reports: its lines as they are, each stage once on stderr."""
+    """Prints an operation's reports: its lines as they are, each stage once on stderr.
+
+    The operation goes on if nobody reads them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,14 +51,14 @@ class _Printer:
     def line(self, stream: str, text: str) -> None:
         """Print a line to the stream it came from."""
         with self._lock:
-            print(_plain(text), file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+            tell(_plain(text), sys.stderr if stream == "stderr" else sys.stdout)
 
     def stage(self, name: str, _progress: int | None) -> None:
         """Print the name of a new stage once, however long it takes; the lines show the progress."""
         name = re.sub(r" \(\d+ s\)$", "", name)
         with self._lock:
             if name != self._stage:
-                print(f"== {name}", file=sys.stderr, flush=True)
+                tell(f"== {name}", sys.stderr)
             self._stage = name
 
 
@@ -102,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if fault := _find_fault(os.environ):
         print(fault, file=sys.stderr)
         return EXIT_USAGE
-    options = _make_parser().parse_args(arguments)
+    parser = _make_parser()
+    options = parser.parse_args(arguments)
+    if options.query_address and not _is_address(options.query_address):
+        parser.error(f"argument --query-address: {options.query_address!r} is no IP address")
     received: list[int] = []
     cancel = CancelToken()
 
@@ -350,6 +355,8 @@ def _initialize(host: Host, options: argparse.Namespace, cancel: CancelToken) ->
         config = options.config.read_text(encoding="utf-8") if options.config else ""
     except OSError as error:
         raise ValueError(f"{options.config} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{options.config} is not UTF-8: save it in that encoding.") from error
     spec = InstanceSpec(
         name=options.name,
         port=options.port,

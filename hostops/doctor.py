@@ -87,6 +87,18 @@ def _examine_root(layout: HostLayout) -> Finding:
     )
 
 
+def examine_new_root(layout: HostLayout, *, is_new: bool) -> Iterator[Finding]:
+    """Yield that the root was made for this examination: its name may be a mistake."""
+    if is_new:
+        yield Finding(
+            "Folder",
+            False,
+            f"{layout.root} was not there, and was made just now.",
+            "If this host has servers already, set HOST_ROOT to their folder, and remove this one.",
+            if_not=Severity.TODO,
+        )
+
+
 def _examine_game(layout: HostLayout) -> Iterator[Finding]:
     current = releases.read_current(layout)
     yield Finding(

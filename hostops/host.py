@@ -7,6 +7,7 @@ Host objects, in any number of processes, can use one root at the same time.
 """
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -696,18 +697,17 @@ class Host:
     def doctor(self) -> list[Finding]:
         """Check whether this host can do its work, and say what to do where it cannot."""
         self._machine.forget_layering()  # An earlier problem may have been fixed.
+        is_new = not os.path.lexists(self._layout.root)
         try:
             layering = self._machine.find_layering()
         except (HostError, OSError) as error:
-            return [
-                Finding(
-                    "Folder",
-                    False,
-                    f"{self._layout.root} cannot be used: {error}.",
-                    "Make the folder, and give it to the worker's user.",
-                )
-            ]
+            text = f"{self._layout.root} cannot be used: {error}."
+            if isinstance(error, HostError):
+                text = str(error)
+            cure = "Make the folder, and give it to the worker's user."
+            return [Finding("Folder", False, text, cure)]
         return [
+            *doctor.examine_new_root(self._layout, is_new=is_new),
             *doctor.examine(self._layout, layering, self._game_source),
             *doctor.examine_walls(
                 self._machine.find_walls(),

@@ -195,7 +195,13 @@ class InstanceSpec:
         for steam_id in self.lifted:
             require_steam_id(steam_id)
         if self.bind_address:
-            ipaddress.IPv4Address(self.bind_address)  # raises ValueError
+            try:
+                ipaddress.IPv4Address(self.bind_address)
+            except ValueError:
+                raise ValueError(
+                    f"The bind address of server {self.name} is {self.bind_address!r}, but must be an IPv4 "
+                    "address such as 0.0.0.0."
+                ) from None
         for what, secret in (("RCON", self.rcon_password), ("join", self.join_password)):
             require_secret(what, secret)
 

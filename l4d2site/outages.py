@@ -21,7 +21,7 @@ from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.translation import gettext as _
 
-from jobs.database import Outage, find_outage, find_write_outage, is_schema_behind
+from jobs.database import BEHIND, Outage, find_outage, find_write_outage, is_schema_behind
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,17 @@ def find_unfinished_upgrade(error: BaseException) -> Outage | None:
         return None
     finally:
         connection.close()  # Django may call this in a thread that nothing else uses.
+
+
+def describe_outage(error: DatabaseError) -> str:
+    """Return a sentence for whoever gave a command that `error` has ended; empty if a wrong statement did."""
+    if outage := find_outage(error):
+        return f"The database {outage}: {' '.join(str(error).split())}"
+    if find_unfinished_upgrade(error):
+        return BEHIND
+    if type(error) is DatabaseError:  # SQLite's for a file that is damaged, or is none of its own.
+        return f"The database cannot be used: {error}."
+    return ""
 
 
 # Django turns an exception into a 500 inside each middleware, so no other middleware ever sees it.

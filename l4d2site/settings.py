@@ -18,6 +18,7 @@ from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
 from l4d2site.env_files import EnvFiles
 from l4d2site.gate.addresses import TrustedProxies
+from l4d2site.gate.host_names import are_host_names
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -81,6 +82,11 @@ def read_bool(name: str, default: bool) -> bool:
     return words[value]
 
 
+def read_float(name: str, default: float) -> float:
+    """Return the variable `name` as a number. django-environ would take 1e3 for 13, and 1 min for 1."""
+    return float(env.str(name, str(default)))
+
+
 # --- Django -----------------------------------------------------------------------------------
 
 DEBUG = read_bool("DEBUG", default=False)
@@ -104,11 +110,20 @@ require(
     "SECRETS_KEYS",
     "a comma-separated list of keys that manage.py makesecretskey makes",
 )
-ALLOWED_HOSTS = read(
+ALLOWED_HOSTS = [
+    name.strip()
+    for name in read(
+        "ALLOWED_HOSTS",
+        env.list,
+        "a comma-separated list of names",
+        default=["127.0.0.1", "localhost", "[::1]"],
+    )
+]
+require(
+    are_host_names(ALLOWED_HOSTS),
     "ALLOWED_HOSTS",
-    env.list,
-    "a comma-separated list of names",
-    default=["127.0.0.1", "localhost", "[::1]"],
+    "a comma-separated list of names without https:// and port, such as panel.example.org, or .example.org for "
+    "all names below it",
 )
 CSRF_TRUSTED_ORIGINS: list[str] = read(
     "CSRF_TRUSTED_ORIGINS", env.list, "a comma-separated list of origins", default=[]
@@ -186,7 +201,16 @@ require(
     "DATABASE_URL",
     "a URL such as postgres://user:password@host/name or sqlite:////path/to/file",
 )
-DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
+DATABASES: dict[str, dict[str, Any]] = {}
+try:
+    DATABASES["default"] = env.db_url_config(DATABASE_URL)
+except ValueError:
+    require(False, "DATABASE_URL", "a URL whose port is a number from 0 to 65535")
+require(
+    not IS_SQLITE or DATABASES["default"]["NAME"] not in ("", ":memory:"),
+    "DATABASE_URL",
+    "a URL with the path of a file, such as sqlite:////path/to/file: web server and worker share it",
+)
 if IS_SQLITE:
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
@@ -390,7 +414,7 @@ require(CONTENT_ROOT.is_absolute(), "CONTENT_ROOT", "an absolute path")
 
 JOB_WORKER_ENABLED = read_bool("JOB_WORKER_ENABLED", default=True)
 JOB_WORKER_POLL_SECONDS = read(
-    "JOB_WORKER_POLL_SECONDS", env.float, "a number of seconds", default=1.0
+    "JOB_WORKER_POLL_SECONDS", read_float, "a number of seconds", default=1.0
 )
 require(
     0 < JOB_WORKER_POLL_SECONDS <= 3600, "JOB_WORKER_POLL_SECONDS", "between 0 and 3600 seconds"
@@ -398,9 +422,13 @@ require(
 JOB_WORKER_CONCURRENCY = read("JOB_WORKER_CONCURRENCY", env.int, "a whole number", default=4)
 require(1 <= JOB_WORKER_CONCURRENCY <= 64, "JOB_WORKER_CONCURRENCY", "between 1 and 64")
 JOB_WORKER_LEASE_SECONDS = read(
-    "JOB_WORKER_LEASE_SECONDS", env.float, "a number of seconds", default=30.0
+    "JOB_WORKER_LEASE_SECONDS", read_float, "a number of seconds", default=30.0
 )
-require(JOB_WORKER_LEASE_SECONDS >= 5, "JOB_WORKER_LEASE_SECONDS", "at least 5 seconds")
+require(
+    5 <= JOB_WORKER_LEASE_SECONDS <= 86_400,
+    "JOB_WORKER_LEASE_SECONDS",
+    "between 5 and 86400 seconds, a day",
+)
 if not IS_SQLITE:
     # A broken network must be noticed well within the lease; TCP by itself would retry for a quarter of an
     # hour. DATABASE_URL overrides this.
@@ -417,9 +445,13 @@ if not IS_SQLITE:
         "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",
     } | DATABASES["default"].get("OPTIONS", {})
 JOB_WORKER_GRACE_SECONDS = read(
-    "JOB_WORKER_GRACE_SECONDS", env.float, "a number of seconds", default=600.0
+    "JOB_WORKER_GRACE_SECONDS", read_float, "a number of seconds", default=600.0
 )
-require(JOB_WORKER_GRACE_SECONDS >= 0, "JOB_WORKER_GRACE_SECONDS", "0 or more seconds")
+require(
+    0 <= JOB_WORKER_GRACE_SECONDS <= 31_536_000,
+    "JOB_WORKER_GRACE_SECONDS",
+    "between 0 and 31536000 seconds, a year",
+)
 JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", env.int, "a whole number", default=500)
 require(1 <= JOB_LOG_REPLAY_LIMIT <= 10_000, "JOB_LOG_REPLAY_LIMIT", "between 1 and 10000 rows")
 JOB_LOG_MAX_BYTES = read(

@@ -281,7 +281,8 @@ def require_free_socket(path: Path) -> None:
             return
         except OSError as error:
             raise StartError(
-                f"The socket {path} of BIND cannot be used: {error.strerror}."
+                # Python's own errors have no number: of a path that is too long, for one.
+                f"The socket {path} of BIND cannot be used: {error.strerror or error}."
             ) from None
     raise StartError(f"Another process listens at {path}. Stop it, or choose another path in BIND.")
 

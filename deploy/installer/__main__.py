@@ -9,13 +9,10 @@ from deploy.installer import answers, releases, steps
 from deploy.installer.errors import InstallError
 from deploy.installer.installation import Installation, require_root
 from deploy.installer.machine import Machine
+from hostops.command_ends import run_command
+from hostops.command_ends import tell as say
 
 _HERE = Path(__file__).resolve().parents[2]
-
-
-def say(text: str) -> None:
-    """Print a line at once, even into a pipe."""
-    print(text, flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -55,4 +52,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

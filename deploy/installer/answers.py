@@ -14,6 +14,13 @@ from deploy.installer import places
 from deploy.installer.errors import InstallError
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_NEVER_EMPTY = {
+    "source": "--from",
+    "name": "--name",
+    "python": "--python",
+    "players_address": "--players-address",
+}
+"""What would be found out silently if its flag were empty, such as for a variable that is not set."""
 _USER = re.compile(r"[\w.@+-]{1,150}")
 
 
@@ -164,6 +171,9 @@ def collect(options: argparse.Namespace, default_source: Path) -> Answers:
         if (value := getattr(options, field.name, None)) is not None
     }
     answers = replace(answers, **given)
+    for name, flag in _NEVER_EMPTY.items():
+        if given.get(name) == "":
+            raise InstallError(f"{flag} is empty.", "Leave it out, or give it a value.")
     if "source" not in given:
         answers = replace(answers, source=str(default_source))
     answers = replace(
@@ -223,13 +233,33 @@ def require_valid(answers: Answers) -> None:
 
 
 def read_last() -> Answers:
-    """Return the answers of the last run; the defaults if there was none."""
+    """Return the answers of the last run; the defaults if there was none. Raises `InstallError`."""
     try:
-        document = json.loads(places.ANSWERS.read_text(encoding="utf-8"))
+        document = json.loads(places.ANSWERS.read_bytes())
     except FileNotFoundError:
         return Answers()
-    known = {field.name for field in fields(Answers)}
-    return Answers(**{name: value for name, value in document.items() if name in known})
+    except PermissionError as error:
+        raise InstallError(
+            f"Saferoom was installed here, and only root can read the answers in {places.ANSWERS}.",
+            "Put `sudo` before it. --dry-run shows what would be done.",
+        ) from error
+    except ValueError as error:
+        raise _broken(str(error)) from error
+    if not isinstance(document, dict):
+        raise _broken("it is no object of JSON")
+    kinds = {field.name: type(field.default) for field in fields(Answers)}
+    known = {name: value for name, value in document.items() if name in kinds}
+    for name, value in known.items():
+        if not isinstance(value, kinds[name]):
+            raise _broken(f"{name} is {value!r}")
+    return Answers(**known)
+
+
+def _broken(what: str) -> InstallError:
+    return InstallError(
+        f"The answers of the last run, in {places.ANSWERS}, are damaged: {what}.",
+        "Mend the file; or remove it, and give the flags of the first installation again.",
+    )
 
 
 def as_json(answers: Answers) -> str:
@@ -276,7 +306,7 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # A zone, as in fe80::1%eth0, means something on this machine alone.
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:

@@ -36,6 +36,23 @@ def make_on_this_machine(machine: Machine) -> str:
     return f"postgres://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}"
 
 
+def require_same(wanted: str, last: str, url: str) -> None:
+    """Raise `InstallError` if another database is wanted than the one with the existing data, at `url`."""
+    if not url or wanted == last:
+        return
+    if wanted == "create":
+        is_same = url.startswith(f"postgres://{ROLE}:")
+    elif wanted == "sqlite":
+        is_same = url.startswith("sqlite:")
+    else:
+        is_same = url == wanted
+    if not is_same:
+        raise InstallError(
+            "--database names another database than the settings, and the installer moves no data.",
+            f"Leave it out to keep the one in {places.SETTINGS_DIR}, or change DATABASE_URL there.",
+        )
+
+
 def ask_port(machine: Machine) -> int:
     """Return the port of this machine's PostgreSQL. Raises `InstallError` if it does not answer."""
     answer = _psql(machine, "SHOW port")

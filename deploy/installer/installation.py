@@ -170,6 +170,11 @@ class Installation:
                 "manager while they run.",
                 "docs/deploy.md, “Changing the driver”, says how.",
             )
+        databases.require_same(
+            self._answers.database,
+            self._last.database,
+            settings_files.known_value("DATABASE_URL"),
+        )
 
     def _install_packages(self) -> None:
         if not self._answers.has_packages:
@@ -387,7 +392,7 @@ class Installation:
 
 
 def require_root(*, is_dry_run: bool) -> None:
-    """Raise `InstallError` unless root runs this; anybody may do a dry run."""
+    """Raise `InstallError` unless root runs this; anybody may do a dry run where nothing is installed."""
     if os.geteuid() != 0 and not is_dry_run:
         raise InstallError(
             "Only root can install.", "Put `sudo` before it. --dry-run shows what would be done."

@@ -95,7 +95,7 @@ class Machine:
     ) -> bool:
         """Give the file at `path` this text, mode and owner, atomically; return whether its text changed."""
         try:
-            is_same = path.read_text(encoding="utf-8") == text
+            is_same = path.read_bytes() == text.encode()
         except (FileNotFoundError, NotADirectoryError):
             is_same = False
         if self.is_dry_run:

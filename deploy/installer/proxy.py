@@ -3,7 +3,7 @@
 import ipaddress
 from pathlib import Path
 
-from deploy.installer import places
+from deploy.installer import env_files, places
 from deploy.installer.answers import Answers
 from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.machine import Machine
@@ -117,7 +117,7 @@ def _load(machine: Machine, text: str) -> None:
     sites = places.NGINX_DIR / "sites-available"
     path = sites / "saferoom" if sites.is_dir() else places.NGINX_DIR / "conf.d/saferoom.conf"
     try:
-        before = path.read_text(encoding="utf-8")
+        before = env_files.read_text(path)
     except FileNotFoundError:
         before = None
     machine.write(path, text)

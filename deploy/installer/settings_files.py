@@ -2,12 +2,12 @@
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.installer import env_files, places
 from deploy.installer.answers import Answers
+from deploy.installer.errors import InstallError
 from deploy.installer.machine import Machine
 
 WEB = places.SETTINGS_DIR / "web.env"
@@ -48,17 +48,19 @@ def write(machine: Machine, answers: Answers, last: Answers, page: str, given: G
             name: value for name, value in wanted.items() if before.get(name, value) != value
         }
         try:
-            text = _change(path.read_text(encoding="utf-8"), changed)
+            text = env_files.change(env_files.read_text(path), changed)
             text = env_files.add_missing(text, settings, described)
         except FileNotFoundError:
             text = env_files.render(settings, described, f"{what}. docs/settings.md explains each.")
+        except InstallError as error:
+            raise InstallError(f"{path}: {error}", error.cure) from error
         machine.write(path, text, mode=0o640, group="root" if machine.is_dry_run else group)
 
 
 def write_passphrase(machine: Machine, given: Path | None) -> None:
     """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one."""
     if given is not None:
-        text = given.read_text(encoding="utf-8")
+        text = env_files.read_text(given)
     elif places.PASSPHRASE.exists():
         return
     else:
@@ -70,7 +72,7 @@ def write_passphrase(machine: Machine, given: Path | None) -> None:
 def replace_keys(machine: Machine, keys: str) -> None:
     """Replace the SECRETS_KEYS of both sides with these."""
     for path, group in ((WEB, places.WEB_ACCOUNT), (WORKER, places.WORKER_ACCOUNT)):
-        text = _change(path.read_text(encoding="utf-8"), {"SECRETS_KEYS": keys})
+        text = env_files.change(env_files.read_text(path), {"SECRETS_KEYS": keys})
         machine.write(path, text, mode=0o640, group=group)
 
 
@@ -101,16 +103,6 @@ def _of_worker(answers: Answers) -> dict[str, str]:
         "BACKUP_DIR": str(places.BACKUPS_DIR),
         "BACKUP_PASSPHRASE_FILE": str(places.PASSPHRASE),
     }
-
-
-def _change(text: str, changed: Mapping[str, str]) -> str:
-    """Return `text` with the lines of these settings changed to these values."""
-    lines = text.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        name, is_set, _ = line.partition("=")
-        if is_set and name in changed:
-            lines[number] = f"{name}={changed[name]}\n"
-    return "".join(lines)
 
 
 def read_page(folder: Path) -> str:

@@ -12,6 +12,8 @@ from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.installation import require_root
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
+from hostops.command_ends import run_command
+from hostops.command_ends import tell as say
 
 
 class Removal:
@@ -99,9 +101,6 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     os.umask(0o022)
 
-    def say(text: str) -> None:
-        print(text, flush=True)
-
     machine = Machine(is_dry_run=options.dry_run, say=lambda text: say(f"   {text}"))
     try:
         require_root(is_dry_run=options.dry_run)
@@ -119,4 +118,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

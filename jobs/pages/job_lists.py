@@ -6,6 +6,7 @@ page shows the newest of those. Jobs that succeeded have no index: of nearly eve
 soon found.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -77,7 +78,8 @@ UNSUCCESSFUL = (
 """What each index of a server's jobs has as its condition, and its name. A database uses the index only where a
 query says the same."""
 
-INDEXES_OF_TABLE = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = %s"
+INDEXES_OF_TABLE = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s"
+"""SQLite keeps the statement that has made an index."""
 
 INDEXED = {
     **dict.fromkeys(ACTIVE_STATES, UNFINISHED),
@@ -129,24 +131,48 @@ def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Jo
 def describe_missing_indexes() -> list[str]:
     """Return a sentence for each index that a list names and this database lacks: what to do. One query.
 
-    Only for SQLite, which is told the names. A migration that has made an index is not run again.
+    An index that has only the name of one counts as missing: SQLite refuses a query that names it. Only for
+    SQLite, which is told the names. A migration that has made an index is not run again.
     """
     if connection.vendor != "sqlite":
         return []
     with connection.cursor() as cursor:
         cursor.execute(INDEXES_OF_TABLE, [Job._meta.db_table])
-        present = {name for (name,) in cursor.fetchall()}
+        present = dict(cursor.fetchall())
     named = {index for _condition, index in (ALL_OF_SERVER, UNFINISHED, UNSUCCESSFUL)}
     editor = connection.schema_editor()
-    return [
-        _(
-            "The database lacks the index %(name)s, so lists of jobs fail. manage.py migrate does not make it "
-            "again: stop the panel and its workers, run manage.py dbshell, and enter: %(statement)s;"
-        )
-        % {"name": index.name, "statement": index.create_sql(Job, editor)}
+    wanted = {
+        index.name: str(index.create_sql(Job, editor))
         for index in Job._meta.indexes
-        if index.name in named - present
-    ]
+        if index.name in named
+    }
+    sentences = []
+    for name, statement in wanted.items():
+        if name not in present:
+            sentence = _(
+                "The database lacks the index %(name)s, so lists of jobs fail. manage.py migrate does not "
+                "make it again: stop the panel and its workers, run manage.py dbshell, and enter: "
+                "%(statement)s;"
+            )
+        elif not is_same_index(present[name], statement):
+            sentence = _(
+                "The database's index %(name)s is another one than lists of jobs need, so they fail or take "
+                "long. manage.py migrate does not make it again: stop the panel and its workers, run "
+                "manage.py dbshell, and enter: DROP INDEX %(name)s; %(statement)s;"
+            )
+        else:
+            continue
+        sentences.append(sentence % {"name": name, "statement": statement})
+    return sentences
+
+
+def is_same_index(made_by: str, statement: str) -> bool:
+    """Return whether two statements make an index of the same columns with the same condition.
+
+    Somebody may have made it by hand: quotation marks, brackets, blanks and case make no difference.
+    """
+    plain, wanted = (re.sub(r'[\s"`()]', "", text).casefold() for text in (made_by, statement))
+    return plain == wanted
 
 
 def newest_of_person(

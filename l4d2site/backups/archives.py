@@ -84,7 +84,10 @@ class Writer:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         finally:
-            self._file.close()
+            # What is left in their buffers would be written when they are collected, to a closed file.
+            for stream in (self._tar, self._gzip, self._buffer, self._file):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
 
     def add_bytes(self, name: str, content: bytes) -> None:
         """Add a member with this content."""

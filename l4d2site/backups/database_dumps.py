@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from django.db import Error as DatabaseError
 from django.db import connection
 from psycopg.conninfo import make_conninfo
 
@@ -65,13 +66,19 @@ def restore(path: Path) -> None:
 def _copy_sqlite(path: Path) -> None:
     if find_database_file() is None:
         raise DumpError("The database is in memory alone: there is nothing that could be kept.")
-    connection.ensure_connection()
-    # In one step, so that it is consistent and no reader waits. Holding the write turn keeps workers from
-    # writing, and the log from growing, as long as their patience lasts.
-    with write_turn(), closing(sqlite3.connect(path)) as copy:
-        connection.connection.backup(copy)
-        # A single file, without a log beside it.
-        copy.execute("PRAGMA journal_mode=DELETE")
+    try:
+        connection.ensure_connection()
+        # In one step, so that it is consistent and no reader waits. Holding the write turn keeps workers from
+        # writing, and the log from growing, as long as their patience lasts.
+        with write_turn(), closing(sqlite3.connect(path)) as copy:
+            connection.connection.backup(copy)
+            # A single file, without a log beside it.
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except (DatabaseError, sqlite3.Error) as error:
+        raise DumpError(
+            f"The database could not be copied: {error}. Look whether it can be read, and whether "
+            "BACKUP_DIR has space for it."
+        ) from error
     _verify_sqlite(path)
 
 
@@ -86,19 +93,17 @@ def _verify_sqlite(path: Path) -> None:
 
 
 def _restore_sqlite(path: Path) -> None:
-    connection.ensure_connection()
-    with (
-        write_turn(),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as copy,
-    ):
-        try:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        connection.ensure_connection()
+        with write_turn(), closing(sqlite3.connect(address, uri=True)) as copy:
             copy.backup(connection.connection)
-        except sqlite3.Error as error:
-            raise DumpError(
-                f"The database could not be replaced: {error}. Stop the panel and its workers first."
-            ) from error
-    # Like the copy, it now has no write-ahead log.
-    connection.connection.execute("PRAGMA journal_mode=WAL")
+        # Like the copy, it now has no write-ahead log.
+        connection.connection.execute("PRAGMA journal_mode=WAL")
+    except (DatabaseError, sqlite3.Error) as error:
+        raise DumpError(
+            f"The database could not be replaced: {error}. Stop the panel and its workers first."
+        ) from error
     connection.close()
 
 

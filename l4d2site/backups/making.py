@@ -38,11 +38,17 @@ class Made:
 def make_backup(
     *, with_host_files: bool = True, with_content: bool = True, say: Callable[[str], None]
 ) -> Made:
-    """Make a backup in BACKUP_DIR, remove the oldest ones, and record the outcome. Raises one of `FAULTS`."""
+    """Make a backup in BACKUP_DIR, remove the oldest ones, and record the outcome. Raises one of `FAULTS`.
+
+    The record has also failures that are none of these, such as faults of the code: they too leave no backup.
+    """
     try:
         made = _make(with_host_files, with_content, say)
-    except FAULTS as error:
-        keeping.note(LastBackup(timezone.now().isoformat(), error=str(error)))
+    except Exception as error:
+        try:
+            keeping.note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)))
+        except OSError as another:  # The same disk may be full.
+            say(f"That this backup fails could not be recorded: {another}")
         raise
     keeping.note(
         LastBackup(

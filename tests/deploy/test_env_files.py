@@ -2,18 +2,69 @@
 
 from pathlib import Path
 
+import pytest
+
 from deploy.installer import env_files, settings_files
+from deploy.installer.errors import InstallError
 from tests.systemd.sandbox import REPOSITORY
 
 PAGE = settings_files.read_page(REPOSITORY)
 
 
-def test_it_reads_what_systemd_reads() -> None:
-    text = (
-        "# PLAIN=no\n\nPLAIN=a b=c\n  QUOTED=\"in marks\"\nSINGLE='one'\nEMPTY=\n;OLD=no\nlower\n"
-    )
-    wanted = {"PLAIN": "a b=c", "QUOTED": "in marks", "SINGLE": "one", "EMPTY": ""}
-    assert env_files.parse(text) == wanted
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("PLAIN=a b=c \n", "a b=c"),
+        ("  MOVED =\t x\r\n", "x"),
+        ("QUOTED=\"in 'marks' \" \n", "in 'marks' "),
+        ("SINGLE='a \\ \"b\" # '", 'a \\ "b" # '),
+        ("JOINED='a' \"b\"c 'd'", "abc 'd'"),
+        ("EMPTY=", ""),
+        ("ESCAPED=b\\c\\\\d\\ ", "bc\\d "),
+        ('DOUBLE="\\"q\\" \\\\ \\$x \\`y\\` \\n"', '"q" \\ $x `y` \\n'),
+        ("CONTINUED=a\\\n  b\\\n", "a  b"),
+        ("LINES='a\nB=1'", "a\nB=1"),
+        ('OPEN="a\nB=1', "a\nB=1"),
+        ("SEPARATORS=a\x85\u2028b", "a\x85\u2028b"),
+        ("TWICE=1\nTWICE=2", "2"),
+        ("# A=1\n ;B=1\nlower\n=C=1\nexport D=1\n1E=1\nÄ=1\nLAST=x", "x"),
+    ],
+)
+def test_it_reads_what_systemd_reads(text: str, wanted: str) -> None:
+    """All this was compared with systemd 252, as well as random texts of these characters."""
+    assert list(env_files.parse(text).values()) == [wanted]
+
+
+def test_what_versions_of_systemd_read_differently_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "worker.env"
+    path.write_text("A=1\n# C:\\\nB=2\n")
+    with pytest.raises(InstallError, match=r"worker\.env: The comment in line 2 ends with a back"):
+        env_files.read(path)
+    path.write_bytes(b"A=1\nB=\xe4\n")
+    with pytest.raises(InstallError, match=r"Line 2 of .*worker\.env is not UTF-8"):
+        env_files.read(path)
+
+
+@pytest.mark.parametrize(
+    "value", ["plain=x #y", "pa\\ss", '"q" $HOME `x`', "'", " blanks ", "é \\\\", "", "#x"]
+)
+def test_what_it_writes_is_read_as_it_was(value: str) -> None:
+    text = env_files.render({"BEFORE": "1", "VALUE": value}, {}, "Heading")
+    assert env_files.parse(text)["VALUE"] == value
+    changed = env_files.change("A='x\nVALUE=no'\nVALUE =\"old\ntext\"\nB=2\n", {"VALUE": value})
+    assert env_files.parse(changed) == {"A": "x\nVALUE=no", "VALUE": value, "B": "2"}
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "\x1b", "a\u2028b", "\udce4"])
+def test_a_value_that_no_line_can_have_is_refused(value: str) -> None:
+    with pytest.raises(InstallError, match="KEY has a character in its value"):
+        env_files.as_line("KEY", value)
+
+
+@pytest.mark.parametrize("end", ['OPEN="x\n', "OPEN='x"])
+def test_nothing_is_added_behind_a_value_that_does_not_end(end: str) -> None:
+    with pytest.raises(InstallError, match="Its last value does not end"):
+        env_files.add_missing(f"A=1\n{end}", {"KEY": "k"}, {})
 
 
 def test_a_new_file_sets_what_it_was_given_and_explains_all_the_rest() -> None:

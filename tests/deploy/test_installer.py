@@ -1,5 +1,6 @@
 """The installer's rules, without a machine: what it asks for, what a release is, what a failed step says."""
 
+import contextlib
 import grp
 import os
 import pwd
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.installer import answers, places, proxy, releases, steps
+from deploy import run_as
+from deploy.installer import answers, databases, places, proxy, releases, steps
 from deploy.installer.answers import Answers
 from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.installation import Installation
@@ -57,6 +59,9 @@ class TestAnswers:
             (["--certificate", "files", "--certificate-file", "/nowhere"], "no such file"),
             (["--certificate", "certbot", "--name", "192.0.2.1"], "no certificate for 192.0.2.1"),
             (["--wheels", "/nowhere"], "no such folder"),
+            (["--from", ""], "--from is empty"),
+            (["--name", ""], "--name is empty"),
+            (["--players-address", "fe80::1%eth0"], "--players-address is 'fe80::1%eth0'"),
         ],
     )
     def test_what_cannot_be_meant_is_refused_by_its_flag(
@@ -64,6 +69,74 @@ class TestAnswers:
     ) -> None:
         with pytest.raises(InstallError, match=reason):
             collect("--game", "simulator", "--name", "panel.test", *arguments)
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (b"{", "are damaged: Expecting property name"),
+            (b"[]", "are damaged: it is no object of JSON"),
+            (b'{"name": 5}', "are damaged: name is 5"),
+            (b'{"name": "\xe4"}', "are damaged: 'utf-8' codec"),
+        ],
+    )
+    def test_answers_that_are_damaged_are_told(self, text: bytes, reason: str) -> None:
+        places.ANSWERS.write_bytes(text)
+        with pytest.raises(InstallError, match=reason) as refused:
+            collect("--name", "panel.test")
+        assert "Mend the file" in refused.value.cure
+
+    def test_answers_that_only_root_can_read_are_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_path: Path) -> bytes:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(InstallError, match="only root can read the answers") as refused:
+            collect("--name", "panel.test")
+        assert "sudo" in refused.value.cure
+
+
+OF_POSTGRES = "postgres://saferoom_panel:hunter2@127.0.0.1:5432/saferoom_panel"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "last", "url", "is_refused"),
+    [
+        ("create", "sqlite", "", False),  # a new installation
+        ("create", "sqlite", OF_POSTGRES, False),  # an attempt is repeated
+        ("sqlite", "sqlite", "postgres://kim@db/panel", False),  # changed by hand, and no flag
+        ("postgres://kim@db/panel", "sqlite", "postgres://kim@db/panel", False),
+        ("create", "sqlite", "sqlite:///panel", True),
+        ("sqlite", "create", OF_POSTGRES, True),
+        ("postgres://kim@db/panel", "sqlite", OF_POSTGRES, True),
+    ],
+)
+def test_another_database_than_the_one_with_the_data_is_refused(
+    wanted: str, last: str, url: str, is_refused: bool
+) -> None:
+    refusal = pytest.raises(InstallError, match="the installer moves no data")
+    with refusal if is_refused else contextlib.nullcontext():
+        databases.require_same(wanted, last, url)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["worker"], 2),
+        (["games", "manage.py"], 2),
+        (["web", "manage.py"], "There is no account nobody-has-this-name on this machine"),
+    ],
+)
+def test_a_command_for_no_account_says_so(
+    arguments: list[str], code: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(run_as.ACCOUNTS, "web", "nobody-has-this-name")
+    with pytest.raises(SystemExit) as ended:
+        run_as.main(arguments)
+    said = ended.value.code
+    assert said == code or str(said).startswith(str(code))
 
 
 def test_a_release_is_named_by_what_is_in_it(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """The command line does by hand what the panel does, with the same locks, and reports the outcome."""
 
+import errno
+import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from hostops.cli import _Printer, main
 from hostops.host import Host
 from hostops.specs import InstanceState
 from tests.hostops.hosts import (
@@ -109,6 +113,49 @@ def test_a_wrong_command_line_is_exit_code_2(cli: CLI, arguments: list[str]) -> 
     done = cli.run(*arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--query-address", "foo", "argument --query-address: 'foo' is no IP address"),
+        ("--bind-address", "1.2.3", "The bind address of server alpha is '1.2.3', but must be an"),
+        ("--config", "{}/latin.cfg", "/latin.cfg is not UTF-8: save it in that encoding."),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_told_by_its_option(
+    option: str,
+    value: str,
+    said: str,
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "latin.cfg").write_bytes(b'hostname "\xe4"')
+    before = ["--query-address", "127.0.0.1", "--root", str(root), "--source", "simulator"]
+    given = [option, value.format(tmp_path)]
+    if option == "--query-address":
+        before += given
+        given = []
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main([*before, "initialize", "alpha", "--port", "27015", *given]))
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_operation_goes_on_if_what_it_says_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(sys, "stderr", Full())
+    printer = _Printer()
+    for stream in ("stdout", "stderr"):
+        printer.line(stream, "a line")
+    printer.stage("Writing files", None)
 
 
 def test_the_root_has_to_be_said(cli: CLI) -> None:

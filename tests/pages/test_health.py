@@ -380,6 +380,34 @@ def test_a_missing_index_that_lists_of_jobs_name_is_a_fault_that_says_what_makes
             assert as_alice.get(f"/jobs/{state}").status_code == 200
 
 
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite is told the names of indexes")
+def test_an_index_that_has_only_the_name_of_one_is_a_fault_too(
+    worker: Worker, as_alice: Client, server: Server
+) -> None:
+    names = ("jobs_of_server", "unfinished_jobs_of_server", "unsuccessful_jobs_of_server")
+    for name in names:
+        for columns in ("(state) WHERE state = 'queued'", "(id, server_id)"):
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP INDEX {name}")
+                cursor.execute(f"CREATE INDEX {name} ON jobs_job {columns}")
+            (fault,) = facts(503)["faults"]
+            assert fault.startswith(f"The database's index {name} is another one than lists")
+            connection.connection.executescript(fault.partition("enter: ")[2])
+            assert facts()["faults"] == []
+    assert as_alice.get("/jobs/?state=failed").status_code == 200
+
+
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite is told the names of indexes")
+def test_an_index_that_was_made_by_hand_is_as_good(worker: Worker) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX unfinished_jobs_of_server")
+        cursor.execute(
+            "create index if not exists unfinished_jobs_of_server"
+            " on jobs_job(server_id,id) where (finished_at is null)"
+        )
+    assert facts()["faults"] == []
+
+
 @pytest.mark.skipif(
     settings.IS_SQLITE,
     reason="a standby is PostgreSQL's; SQLite's read-only file is tested by itself",

@@ -57,6 +57,13 @@ def test_the_worker_does_not_start() -> None:
         call_command("runjobs", "--until-empty", stdout=StringIO())
 
 
+@pytest.mark.usefixtures("older")
+def test_a_command_says_what_to_run() -> None:
+    sentence = outages.describe_outage(ProgrammingError("no such column"))
+    assert sentence == "The database is older than this version: run manage.py migrate."
+
+
 def test_a_wrong_statement_on_a_database_that_is_new_enough_stays_a_fault(browser: Client) -> None:
     assert outages.find_unfinished_upgrade(ProgrammingError("no such column")) is None
+    assert outages.describe_outage(ProgrammingError("no such column")) == ""
     assert browser.get(LIST).status_code == 200

@@ -15,8 +15,10 @@ WITHOUT_DJANGO = (sys.executable, "-S")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a folder with nothing but `manage.py`."""
-    shutil.copy(PROJECT_DIR / "manage.py", tmp_path)
+    """Return a folder with nothing but `manage.py` and what that imports itself."""
+    (tmp_path / "hostops").mkdir()
+    for name in ("manage.py", "hostops/__init__.py", "hostops/command_ends.py"):
+        shutil.copy(PROJECT_DIR / name, tmp_path / name)
     return tmp_path
 
 

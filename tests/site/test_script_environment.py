@@ -109,6 +109,13 @@ def test_the_folder_that_the_file_names_wins_unless_the_environment_names_one(
     assert not (project / "var").exists()
 
 
+def test_a_folder_that_the_settings_refuse_is_not_made(project: Path) -> None:
+    done = run(project, VAR_DIR="~/panel")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "VAR_DIR is '~/panel', but must be an absolute path.\n"
+    assert not (project / "~").exists()
+
+
 def test_a_wrong_line_of_the_file_is_told_before_anything_is_made(project: Path) -> None:
     (project / ".env").write_text("VAR_DIR = /somewhere\n")
     done = run(project)

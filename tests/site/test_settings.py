@@ -1,11 +1,13 @@
 """Settings: a missing or bad value stops the program with its name and what it should be."""
 
 import os
+import runpy
 import secrets
 import subprocess
 import sys
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from tests.endtoend.panel import PROJECT_DIR
 from tests.ports import find_free_port
@@ -46,6 +48,7 @@ def test_good_settings_load() -> None:
         ("SECRETS_KEYS", "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU=,short"),
         ("DEBUG", "ture"),
         ("VAR_DIR", "relative/folder"),
+        ("ALLOWED_HOSTS", ""),
         ("CSRF_TRUSTED_ORIGINS", "panel.example.org"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "user:hunter2@host"),
@@ -100,6 +103,27 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
     assert "Traceback" not in answer.stderr
     secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN")
     assert str(value) not in answer.stderr or name not in secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgres://kim:hunter2@host:99x/panel"),
+        ("DATABASE_URL", "postgres://kim:hunter2@host:99999/panel"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite://:memory:"),
+        ("JOB_WORKER_LEASE_SECONDS", "1e400"),
+        ("JOB_WORKER_GRACE_SECONDS", "1e400"),
+        ("JOB_WORKER_GRACE_SECONDS", "10 min"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named_too(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=rf"{name} is .* but must be") as refused:
+        runpy.run_path(str(PROJECT_DIR / "l4d2site/settings.py"))
+    assert "hunter2" not in str(refused.value)
 
 
 def test_mails_need_the_address_of_the_panel() -> None:

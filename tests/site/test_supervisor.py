@@ -284,3 +284,8 @@ def test_a_worker_has_registered_if_it_is_alive_and_of_this_host(host: Host) -> 
     assert not has_registered(worker.pid)
     Worker.objects.update(host=host, stopped_at=timezone.now())
     assert not has_registered(worker.pid)
+
+
+def test_a_socket_whose_path_is_too_long_is_told_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="of BIND cannot be used: AF_UNIX path too long"):
+        Place(f"unix:{tmp_path}/{'x' * 110}", 0).require_free()

@@ -8,6 +8,9 @@ from django.utils import timezone
 
 from jobs.queue import prune_jobs
 
+MOST_DAYS = 36_500
+"""A century: no job is older, and a calendar begins somewhere."""
+
 
 class Command(BaseCommand):
     """Parses the arguments and prunes."""
@@ -16,12 +19,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--older-than-days", type=int, required=True, help="1 or more")
+        parser.add_argument(
+            "--older-than-days", type=int, required=True, help=f"from 1 to {MOST_DAYS}"
+        )
 
     def handle(self, **options: Any) -> None:
         """Prune."""
         days = options["older_than_days"]
-        if days < 1:
-            raise CommandError("--older-than-days must be 1 or more.")
+        if not 1 <= days <= MOST_DAYS:
+            raise CommandError(f"--older-than-days must be from 1 to {MOST_DAYS}.")
         count = prune_jobs(timezone.now() - timedelta(days=days))
         self.stdout.write(f"Deleted {count} jobs that ended more than {days} days ago.")

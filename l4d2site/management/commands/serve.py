@@ -14,6 +14,7 @@ from jobs.database import is_away, keep_private
 from jobs.models import Worker
 from jobs.printing import LongCommand, print_line
 from l4d2site.accounts.first_admin import make_first_admin
+from l4d2site.gate.host_names import find_allowed_name
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.health.facts import read_facts
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
@@ -56,7 +57,7 @@ class Command(LongCommand):
             supervise(
                 base_dir=settings.BASE_DIR,
                 place=Place(os.environ.get("BIND", "127.0.0.1"), port_from_environment()),
-                health_host=self.health_host(),
+                health_host=find_allowed_name(settings.ALLOWED_HOSTS),
                 passkey_host="localhost" if "localhost" in settings.ALLOWED_HOSTS else None,
                 worker_grace_seconds=settings.JOB_WORKER_GRACE_SECONDS,
                 has_registered=has_registered,
@@ -65,11 +66,6 @@ class Command(LongCommand):
             )
         except StartError as error:
             raise CommandError(str(error)) from None
-
-    def health_host(self) -> str:
-        """Return a host name that the web server answers to."""
-        names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
-        return names[0] if names else "localhost"
 
 
 def has_registered(pid: int) -> bool:

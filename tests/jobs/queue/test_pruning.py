@@ -59,9 +59,9 @@ def test_more_than_fit_into_one_statement_go(
     assert not JobLog.objects.exists()
 
 
-@pytest.mark.parametrize("days", [0, -1])
-def test_a_day_at_least(server: Server, days: int) -> None:
+@pytest.mark.parametrize("days", [0, -1, 36_501, 999_999])
+def test_a_day_at_least_and_a_century_at_most(server: Server, days: int) -> None:
     job = make_job(server, JobState.SUCCEEDED, ended_days_ago=1)
-    with pytest.raises(CommandError, match="must be 1 or more"):
+    with pytest.raises(CommandError, match="must be from 1 to 36500"):
         call_command("prunejobs", older_than_days=days)
     assert Job.objects.get() == job

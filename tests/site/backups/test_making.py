@@ -1,0 +1,74 @@
+"""A backup that fails: the reason is told and recorded, whatever it is."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+
+from l4d2site.backups import archives, database_dumps, keeping
+from l4d2site.backups.database_dumps import DumpError
+from l4d2site.backups.keeping import LastBackup
+from l4d2site.backups.making import make_backup
+
+
+@pytest.fixture
+def places(tmp_path: Path, settings: Any) -> Path:
+    """Let the panel lie in a folder of the test's own."""
+    settings.VAR_DIR, settings.BACKUP_DIR = tmp_path, tmp_path / "backups"
+    return tmp_path
+
+
+def refuse_to_dump(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dump(_path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(database_dumps, "dump", dump)
+
+
+def make(said: list[str]) -> None:
+    make_backup(with_host_files=False, with_content=False, say=said.append)
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(not configured.IS_SQLITE, reason="pg_dump tells it by itself")
+def test_a_copy_of_the_database_that_fails_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match="could not be copied: unable to open database file"):
+        database_dumps.dump(tmp_path / "missing/database")
+
+
+@pytest.mark.parametrize("error", [DumpError("No space."), RuntimeError("No space.")])
+def test_a_failure_of_any_kind_is_recorded(
+    places: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    keeping.note(LastBackup("2026-11-01T04:30:00+00:00", "/an/earlier/one", 5))
+    refuse_to_dump(error, monkeypatch)
+    with pytest.raises(type(error)):
+        make([])
+    assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]
+    assert list((places / "backups").iterdir()) == []
+
+
+def test_a_failure_that_cannot_be_recorded_is_told_all_the_same(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (places / "last-backup.json").mkdir()
+    refuse_to_dump(DumpError("No space."), monkeypatch)
+    said: list[str] = []
+    with pytest.raises(DumpError, match="No space"):
+        make(said)
+    assert "could not be recorded" in said[-1]
+
+
+@pytest.mark.parametrize("passphrase", ["", "correct horse battery"])
+def test_an_archive_that_is_given_up_writes_nothing_later(tmp_path: Path, passphrase: str) -> None:
+    """What its buffers hold would otherwise be written when they are collected, and warn."""
+    path = tmp_path / "archive"
+    writer = archives.Writer(path, passphrase)
+    writer.add_bytes("some", b"thing")
+    writer.__exit__(RuntimeError)
+    del writer
+    gc.collect()
+    with pytest.raises(archives.ArchiveError, match="cut off"):
+        archives.verify(path, passphrase)
