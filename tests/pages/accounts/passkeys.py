@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.test import Client
 from django.urls import reverse
 from fido2.cose import ES256
-from fido2.utils import websafe_encode
+from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import (
     AttestationObject,
     AttestedCredentialData,
@@ -25,15 +25,17 @@ ADD = reverse("mfa_add_webauthn")
 
 
 class SecurityKey:
-    """One passkey. `counter` is how many signatures it says that it has made."""
+    """One passkey, which knows whose it is. `counter` is how many signatures it says that it has made."""
 
     def __init__(self, name: bytes = b"a key of sixteen") -> None:
         self.name = name
         self.counter = 0
+        self._person = b""
         self._private = ec.generate_private_key(ec.SECP256R1())
 
     def create(self, options: dict[str, Any], *, says_resident: bool = True) -> str:
         """Return what a browser sends to add it."""
+        self._person = websafe_decode(options["publicKey"]["user"]["id"])
         public = ES256.from_cryptography_key(self._private.public_key())  # type: ignore[no-untyped-call]
         attested = AttestedCredentialData.create(bytes(16), self.name, public)
         data = self._data(FLAG.UP | FLAG.UV | FLAG.AT, attested)
@@ -41,17 +43,14 @@ class SecurityKey:
         extras = {"credProps": {"rk": says_resident}}
         return self._answer("webauthn.create", options["publicKey"], answer, extras)
 
-    def use(
-        self, options: dict[str, Any], user_pk: int | None = None, *, is_verified: bool = True
-    ) -> str:
-        """Return what a browser sends to use it; with `user_pk`, whose it is, to sign in with it alone."""
+    def use(self, options: dict[str, Any], *, is_verified: bool = True) -> str:
+        """Return what a browser sends to use it."""
         self.counter += 1
         data = self._data(FLAG.UP | (FLAG.UV if is_verified else FLAG(0)))
         client_data = client_data_for("webauthn.get", options["publicKey"])
         signature = self._private.sign(data + client_data.hash, ec.ECDSA(hashes.SHA256()))
         answer = {"authenticatorData": data, "signature": signature}
-        if user_pk is not None:
-            answer["userHandle"] = str(user_pk).encode()
+        answer["userHandle"] = self._person
         return self._answer("webauthn.get", options["publicKey"], answer, {})
 
     def _data(self, flags: AuthenticatorData.FLAG, attested: bytes = b"") -> AuthenticatorData:

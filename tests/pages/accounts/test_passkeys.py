@@ -67,7 +67,7 @@ def outlast_wait(client: Client) -> None:
 def test_a_passkey_signs_in_alone_and_as_the_second_factor(alice: User) -> None:
     _, key = add_key(alice)
     client = Client()
-    assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+    assert use(client, SIGN_IN, key.use(sign_in_options(client)))
     client = sign_in(alice)
     assert use(client, SECOND_STEP, key.use(options_on(client, SECOND_STEP), is_verified=False))
 
@@ -79,18 +79,18 @@ def test_a_challenge_of_the_second_step_signs_nobody_in_alone(alice: User, bob: 
     waiting = sign_in(bob)
     options = options_on(waiting, SECOND_STEP)
     outlast_wait(waiting)
-    assert not use(waiting, SIGN_IN, alices.use(options, alice.pk, is_verified=False))
+    assert not use(waiting, SIGN_IN, alices.use(options, is_verified=False))
     waiting = sign_in(alice)
     options = options_on(waiting, SECOND_STEP)
     outlast_wait(waiting)
-    assert not use(waiting, SIGN_IN, alices.use(options, alice.pk))
+    assert not use(waiting, SIGN_IN, alices.use(options))
 
 
 def test_a_sign_in_alone_demands_that_the_person_was_verified(alice: User) -> None:
     _, key = add_key(alice)
     client = Client()
     options = sign_in_options(client)
-    assert not use(client, SIGN_IN, key.use(options, alice.pk, is_verified=False))
+    assert not use(client, SIGN_IN, key.use(options, is_verified=False))
 
 
 def test_a_challenge_signs_in_alone_once_and_for_minutes(
@@ -98,12 +98,12 @@ def test_a_challenge_signs_in_alone_once_and_for_minutes(
 ) -> None:
     _, key = add_key(alice)
     client, thief = Client(), Client()
-    right = key.use(sign_in_options(client), alice.pk)
+    right = key.use(sign_in_options(client))
     thief.cookies.update(client.cookies)
     assert not use(Client(), SIGN_IN, right)
     assert use(client, SIGN_IN, right)
     assert not use(thief, SIGN_IN, right)
-    right = key.use(sign_in_options(thief), alice.pk)
+    right = key.use(sign_in_options(thief))
     later = SimpleNamespace(time=lambda: time() + 301)
     monkeypatch.setattr("django.core.signing.time", later)
     assert not use(thief, SIGN_IN, right)
@@ -140,7 +140,9 @@ def test_a_challenge_is_good_for_one_purpose(alice: User) -> None:
     assert "This page was open for too long." in page.content.decode()
     confirm(inside, alice)
     for_use = options_on(inside, REAUTHENTICATE)
-    inside.post(passkeys.ADD, {"name": "x", "credential": other.create(for_use)})
+    challenge = for_use["publicKey"]["challenge"]
+    swapped = {"publicKey": {**for_addition["publicKey"], "challenge": challenge}}
+    inside.post(passkeys.ADD, {"name": "x", "credential": other.create(swapped)})
     assert Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).count() == 1
 
 
@@ -160,14 +162,14 @@ def test_a_passkey_signs_in_alone_only_if_its_person_has_said_so(
     """Whatever the browser says about it."""
     inside, key = add_key(alice, alone=False, says_resident=says_resident)
     client = Client()
-    assert not use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+    assert not use(client, SIGN_IN, key.use(sign_in_options(client)))
     assert "works only after your password" in client.get(LOGIN).content.decode()
     client = sign_in(alice)
     assert use(client, SECOND_STEP, key.use(options_on(client, SECOND_STEP)))
     assert "signing in" not in inside.get(reverse("mfa_list_webauthn")).content.decode()
     inside, key = add_key(bob, says_resident=says_resident)
     client = Client()
-    assert use(client, SIGN_IN, key.use(sign_in_options(client), bob.pk))
+    assert use(client, SIGN_IN, key.use(sign_in_options(client)))
     assert "signing in" in inside.get(reverse("mfa_list_webauthn")).content.decode()
 
 
@@ -210,7 +212,7 @@ def test_a_passkey_that_is_not_checked_is_no_failure(alice: User) -> None:
 def test_a_passkey_that_may_not_sign_in_alone_is_recorded_by_name(alice: User) -> None:
     _, key = add_key(alice, alone=False)
     client = Client()
-    assert not use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+    assert not use(client, SIGN_IN, key.use(sign_in_options(client)))
     client.post(SIGN_IN, {"credential": "{}"})
     assert set(failures_of(EventKind.SIGN_IN_FAILED)) == {
         ("alice", "passkey", 1),
@@ -223,7 +225,7 @@ def test_a_counter_that_does_not_grow_is_that_of_a_copy(alice: User) -> None:
     for count, is_right in ((80, True), (2, False), (80, False), (81, True)):
         client = Client()
         key.counter = count - 1
-        assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk)) == is_right
+        assert use(client, SIGN_IN, key.use(sign_in_options(client))) == is_right
     key.counter = 7
     page = inside.post(
         REAUTHENTICATE, {"credential": key.use(options_on(inside, REAUTHENTICATE))}, follow=True
@@ -238,7 +240,7 @@ def test_a_device_that_does_not_count_signs_in_again(alice: User) -> None:
     _, key = add_key(alice)
     for _time in range(2):
         client, key.counter = Client(), -1
-        assert use(client, SIGN_IN, key.use(sign_in_options(client), alice.pk))
+        assert use(client, SIGN_IN, key.use(sign_in_options(client)))
 
 
 # --- Once it is removed -----------------------------------------------------------------------
@@ -247,11 +249,11 @@ def test_a_device_that_does_not_count_signs_in_again(alice: User) -> None:
 def test_it_takes_the_sessions_along_that_were_made_with_it(alice: User) -> None:
     here, key = add_key(alice)
     alone, second, other, password = Client(), sign_in(alice), SecurityKey(), Client()
-    use(alone, SIGN_IN, key.use(sign_in_options(alone), alice.pk))
+    use(alone, SIGN_IN, key.use(sign_in_options(alone)))
     use(second, SECOND_STEP, key.use(options_on(second, SECOND_STEP)))
     confirm(here, alice)
     passkeys.add(here, other)
-    use(password, SIGN_IN, other.use(sign_in_options(password), alice.pk))
+    use(password, SIGN_IN, other.use(sign_in_options(password)))
     assert all(is_inside(browser) for browser in (here, alone, second, password))
     passkey = Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).earliest("pk")
     page = here.get(reverse("mfa_remove_webauthn", args=[passkey.pk])).content.decode()
