@@ -91,7 +91,7 @@ def describe_outage(error: DatabaseError) -> str:
     if find_unfinished_upgrade(error):
         return BEHIND
     if type(error) is DatabaseError:  # SQLite's for a file that is damaged, or is none of its own.
-        return f"The database cannot be used: {error}."
+        return _("The database cannot be used: %(error)s.") % {"error": error}
     return ""
 
 

@@ -67,7 +67,7 @@ def test_an_old_plan_that_is_launched_again_runs_the_engine(
     info = wait_until(lambda: query(spec.port), 20, "it does not answer")
     assert info is not None
     assert (info.map, info.keywords) == ("c5m2_park", "two words,versus,secure")
-    assert "is left out. -binary cannot be used" in console(upgraded)
+    assert "is left out. “-binary” cannot be used" in console(upgraded)
     assert latest_run(root).restarts == 1
     assert [run for run, _ in latest_run(root).crashed] == [1]
     assert not list(root.rglob("was-executed"))

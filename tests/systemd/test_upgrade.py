@@ -150,7 +150,7 @@ def test_what_an_old_plan_restarts_is_the_engine_with_the_arguments_that_are_lef
         *("-game", "left4dead2", "-console", "-strictportbind", "-port", "27015"),
         *("+map", "c5m2_park versus", "+sv_tags", "two words", ""),
     ]
-    assert "is left out. -binary cannot be used" in upgraded.cli("logs", "alpha")
+    assert "is left out. “-binary” cannot be used" in upgraded.cli("logs", "alpha")
     assert not list(upgraded.root.rglob("was-executed"))
 
 
