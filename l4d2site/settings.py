@@ -18,7 +18,7 @@ from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
 from l4d2site.env_files import EnvFiles
 from l4d2site.gate.addresses import TrustedProxies
-from l4d2site.gate.host_names import are_host_names
+from l4d2site.gate.host_names import is_host_name
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -120,7 +120,7 @@ ALLOWED_HOSTS = [
     )
 ]
 require(
-    are_host_names(ALLOWED_HOSTS),
+    any(map(is_host_name, ALLOWED_HOSTS)),
     "ALLOWED_HOSTS",
     "a comma-separated list of names without https:// and port, such as panel.example.org, or .example.org for "
     "all names below it",
