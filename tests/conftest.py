@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from jobs import operations
+from l4d2site.health import database_state
 from servers.models import Blueprint, Host, Server
 from tests.fakes import FakeHost
 from tests.floors import FloorPlugin
@@ -25,6 +26,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient_health() -> None:
+    """Wait only briefly for SQLite's lock when the database is checked: a test's own transaction keeps it."""
+    database_state.LOCK_SECONDS = 0.05
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from jobs.models import Job, JobLog, JobState, Worker
+from jobs.queue.liveness import Heartbeat
 from servers.models import ActualState, Host, Release, Server
 from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
 from tests.floors import find_page_browser
@@ -86,6 +87,13 @@ def worker(host: Host) -> Worker:
         started_at=now,
         heartbeat_at=now,
     )
+
+
+@pytest.fixture
+def beating_worker(worker: Worker) -> Iterator[Worker]:
+    """Return a worker whose heartbeat stays current: a browser may be slow."""
+    with Heartbeat(worker, is_claiming=lambda: True):
+        yield worker
 
 
 @pytest.fixture

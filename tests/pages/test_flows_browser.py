@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,15 @@ def people(alice: User, bob: User) -> None:
 
 @pytest.fixture
 def fleet(
-    store: Path, people: None, worker: Worker, two_releases: Host, blueprint: Blueprint, alice: User
+    store: Path,
+    people: None,
+    beating_worker: Worker,
+    two_releases: Host,
+    blueprint: Blueprint,
+    alice: User,
 ) -> None:
     """Make a stopped server, one with people on it, and one whose start has failed."""
     now = timezone.now()
-    # The machine may be slow, and the worker sends no more heartbeats.
-    Worker.objects.update(heartbeat_at=now + timedelta(hours=1))
     Host.objects.update(latest_build_id="18000000", latest_build_at=now)
     for number, (name, state) in enumerate(
         (("alpha", "stopped"), ("beta", "running"), ("gamma", "stopped"))

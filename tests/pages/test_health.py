@@ -499,6 +499,18 @@ def test_a_database_that_others_keep_locked_is_told(
     ]
 
 
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite has one lock for all who write")
+def test_a_lock_that_busy_workers_pass_on_to_each_other_is_no_fault(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_it_busy(_path: Path, _seconds: float) -> bool:
+        Worker.objects.update(heartbeat_at=timezone.now())
+        return True
+
+    monkeypatch.setattr("l4d2site.health.database_state.is_write_locked", find_it_busy)
+    assert facts()["database"] == "ok"
+
+
 def test_little_space_on_the_panels_own_disk_is_noted(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

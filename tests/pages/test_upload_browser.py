@@ -2,17 +2,15 @@
 
 import os
 import zipfile
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
 from hostops.host import Host as HostLayer
 from jobs import operations
-from jobs.models import Job, JobState, Worker
+from jobs.models import Job, JobState
 from jobs.worker import run_worker_once
 from servers.models import Overlay, Upload, UploadPart, UploadState
 from servers.store import get_store, path_of, read_files
@@ -103,13 +101,11 @@ def test_what_needs_a_script_can_be_clicked_once_the_script_listens(
     assert said == "4 bytes of 455 bytes, paused"
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("beating_worker")
 def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     content_root: Path, pack: Path, site: WebServer, open_page: OpenPage, alice: User
 ) -> None:
     overlay = Overlay.objects.create(name="maps", owner=alice, is_shared=False)
-    # Its worker sends no more heartbeats, and this machine may be slow.
-    Worker.objects.update(heartbeat_at=timezone.now() + timedelta(hours=1))
     page = open_page()
     page.on("dialog", lambda dialog: dialog.accept())
     network = page.context.new_cdp_session(page)
