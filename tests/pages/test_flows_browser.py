@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from jobs.models import Job, JobState, Worker
+from l4d2site.accounts.panel_roles import HOST_ADMINS
 from servers.models import Blueprint, Host, Overlay, ReleaseReport, Server, Upload
 from tests.overlays import bring
 from tests.pages.browsing import OpenPage
@@ -36,7 +37,11 @@ CHAPTERS = {"one": "c1m1_hotel", "two": "c2m1_highway"}
 
 @pytest.fixture
 def people(alice: User, bob: User) -> None:
-    """Make Alice a superuser with a second factor, so that she may do everything."""
+    """Make Alice a superuser with a second factor, so that she may do everything, and the host admins' group.
+
+    A migration makes that, but an earlier test may have emptied the database.
+    """
+    Group.objects.get_or_create(name=HOST_ADMINS)
     alice.is_staff = alice.is_superuser = True
     alice.save()
     TOTP.activate(alice, generate_totp_secret())
