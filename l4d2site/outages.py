@@ -85,7 +85,7 @@ def find_unfinished_upgrade(error: BaseException) -> Outage | None:
 
 
 def describe_outage(error: DatabaseError) -> str:
-    """Return a sentence for whoever gave a command that `error` has ended; empty if a wrong statement did."""
+    """Return what to print when `error` has ended a command; empty if the cause is a wrong statement."""
     if outage := find_outage(error):
         return f"The database {outage}: {' '.join(str(error).split())}"
     if find_unfinished_upgrade(error):

@@ -57,7 +57,7 @@ class OutageLog:
         """Log that the database answers again, if `what` has met an outage that was logged.
 
         To be called whenever the database has answered `what`: costs next to nothing if there was no outage.
-        Without `what` the outage is over whoever has met it, which only something that has written can know.
+        Without `what` the outage is over for everything that has met it. Only a successful write shows that.
         """
         if not self._waiting or (what and what not in self._waiting):
             return

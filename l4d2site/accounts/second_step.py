@@ -48,7 +48,7 @@ class SecondStep(AuthenticateStage):  # type: ignore[misc] # allauth has no type
             clear_state()  # A passkey answers the challenge of this wait, not of one before it.
             self.state["begun_with"] = user.get_session_auth_hash()
             self.state["row"] = begin_waiting(user)
-            # Recorded now: whoever has a stolen password just leaves the wait unfinished.
+            # Recorded now: somebody with a stolen password would not finish the sign-in.
             record_event(EventKind.SECOND_FACTOR_ASKED, self.request, user=user)
         return response, goes_on
 
