@@ -45,6 +45,18 @@ So `Rules` never sees these. If all jobs before them may run, an exclusive job b
 waiting one although it is not yet, and holds up those behind it until the next claim.
 """
 
+HAS_FURTHER = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM servers_server server WHERE NOT server.id = ANY(%s) AND EXISTS"
+    " (SELECT 1 FROM jobs_job job WHERE job.server_id = server.id AND job.finished_at IS NULL"
+    " AND job.state = 'queued' AND job.host_id = %s)) OR EXISTS (SELECT 1 FROM jobs_job WHERE"
+    " server_id IS NULL AND finished_at IS NULL AND NOT state = 'running' AND host_id = %s)"
+)
+"""Whether `FURTHER_QUEUED` can find anything: a queued job of a server that is not busy, or of no server.
+
+It looks once for each server, which is far less than reading thousands of queued jobs in vain. SQLite would
+read all queued jobs to find those of no server, if their state were called 'queued' here.
+"""
+
 LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"
 
 
@@ -77,7 +89,10 @@ class SchedulerState:
         return picked
 
     def _read_behind(self, last_id: int, rules: Rules) -> tuple[ActiveJob, ...]:
-        parameters = [self.host_id, last_id, last_id, rules.busy_server_ids]
+        busy = rules.busy_server_ids
+        if not execute(HAS_FURTHER, [busy, self.host_id, self.host_id]).rows:
+            return ()
+        parameters = [self.host_id, last_id, last_id, busy]
         return tuple(map(ActiveJob._make, execute(FURTHER_QUEUED, parameters).rows))
 
 
