@@ -154,6 +154,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
     "l4d2site.security.keep_out_of_caches",
+    "l4d2site.errors.refuse_unreadable",
     "l4d2site.outages.outlast_outages",
     "l4d2site.query_texts.drop_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,14 +1,16 @@
 """What a stranger can make the process log, and how often."""
 
+import asyncio
 import logging
 from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SuspiciousMultipartForm
 from django.core.handlers.exception import response_for_exception
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import reverse
 
 from l4d2site import log_filters
@@ -135,7 +137,7 @@ def test_a_stranger_gets_no_traceback_into_the_log(
     assert client.post(login, "a=1", content_type="multipart/form-data").status_code == 400
     assert lines_of(caplog) == [
         "WARNING django.request Forbidden (Permission denied): /events",
-        f"WARNING django.request Bad request (Unable to parse request body): {login}",
+        f"WARNING django.request Bad Request: {login}",
     ]
 
 
@@ -148,3 +150,67 @@ def test_a_fault_of_ours_keeps_its_traceback(
     (line,) = lines_of(caplog)
     assert line.startswith("ERROR django.request Internal Server Error")
     assert line.endswith("ZeroDivisionError")
+
+
+TOKEN = "a" * 32
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=x"
+PART = """--x\r
+Content-Disposition: form-data; name="csrfmiddlewaretoken"\r
+Content-Type: text/plain\r
+\r
+a\r
+--x--\r
+"""
+UNREADABLE = [
+    *((f"{FORM}; charset={charset}", "a=1") for charset in ("latin-1", "utf8", "utf-16")),
+    *((f"{MULTIPART}; charset={charset}", PART) for charset in ("base64", "idna", "undefined")),
+    (MULTIPART, PART.replace("text/plain", "text/plain; x*=b; x*0=c")),
+    ("multipart/form-data", PART),
+]
+
+
+def make_stranger() -> Client:
+    """Return a browser whose forms are parsed although they are refused. It need not have seen any page."""
+    stranger = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    stranger.cookies["csrftoken"] = TOKEN
+    return stranger
+
+
+@pytest.mark.parametrize(("content_type", "body"), UNREADABLE)
+@pytest.mark.parametrize("path", ["/nosuch/", "/healthz", "/accounts/login/", "/accounts/reset/"])
+def test_a_form_that_cannot_be_parsed_is_a_line_everywhere(
+    db: None, caplog: pytest.LogCaptureFixture, path: str, content_type: str, body: str
+) -> None:
+    answer = make_stranger().generic("POST", path, body, content_type)
+    assert (answer.status_code, len(answer.content.splitlines())) == (400, 1)
+    assert lines_of(caplog) == [f"WARNING django.request Bad Request: {path}"]
+
+
+@pytest.mark.parametrize("path", ["/nosuch/", "/healthz", "/accounts/login/", "/servers/"])
+def test_an_address_or_form_with_too_much_is_a_line_everywhere(
+    db: None, caplog: pytest.LogCaptureFixture, settings: LazySettings, path: str
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 5000
+    stranger = make_stranger()
+    for address, body in (
+        (f"{path}?{'a&' * 1001}", ""),
+        (f"{path}?{'%00&' * 1001}", ""),
+        (path, "a&" * 1001),
+        (path, "a" * 5001),
+    ):
+        assert stranger.post(address, body, content_type=FORM).status_code == 400
+        assert "The panel could not read" not in read_the_line(caplog)
+    assert stranger.get(f"{path}?{'a&' * 1001}").status_code == 400
+    read_the_line(caplog)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_is_asked_for_with_a_form_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def send() -> int:
+        client = AsyncClient(raise_request_exception=False)
+        kind = f"{MULTIPART}; charset=base64"
+        return int((await client.generic("POST", "/events", PART, kind)).status_code)
+
+    assert asyncio.run(send()) == 400
+    assert lines_of(caplog) == ["WARNING django.request Bad Request: /events"]
