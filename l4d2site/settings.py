@@ -551,7 +551,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "plain": {
-            "class": "l4d2site.log_filters.WithoutLinks",
+            "class": "l4d2site.log_filters.SafeLines",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
@@ -559,7 +559,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         "one_line": {"()": "l4d2site.log_filters.OneLine"},
-        "no_traceback": {"()": "l4d2site.log_filters.NoTraceback"},
+        "short_warning": {"()": "l4d2site.log_filters.ShortWarning"},
         # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
@@ -576,7 +576,8 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"filters": ["not_healthz", "not_outages", "no_traceback"]},
+        "django.request": {"filters": ["not_healthz", "not_outages", "short_warning"]},
+        "django.security.csrf": {"filters": ["short_warning"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
         **{f"django.security.{error}": {"filters": ["one_line"]} for error in REFUSALS},
     },
