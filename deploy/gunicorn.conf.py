@@ -52,7 +52,11 @@ def post_fork(_server: Any, _worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare for thousands of streams, and let them know when this process has been asked to stop."""
     from jobs.live import server_stop
+    from l4d2site.log_filters import SafeLines
 
+    # What gunicorn logs of a request that failed may quote it.
+    for handler in worker.log.error_log.handlers:
+        handler.setFormatter(SafeLines(worker.log.error_fmt, worker.log.datefmt))
     # A process starts with a limit of 1,024 descriptors, and each stream takes one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + 1000

@@ -1,6 +1,6 @@
-"""The error pages.
+"""The error pages, and what is refused before there could be another page.
 
-They are Django's own, rendered from our templates. But Django renders them in a thread that belongs to no
+The pages are Django's own, rendered from our templates. But Django renders them in a thread that belongs to no
 request, so nothing would close the database connection that the page's head needs.
 """
 
@@ -8,12 +8,21 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.exceptions import SuspiciousOperation
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    QueryDict,
+)
 from django.shortcuts import render
 from django.urls import is_valid_path
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.translation import gettext as _
 from django.views import defaults
 
 from l4d2site.gate.throttling import note_turned_away
@@ -47,6 +56,47 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
     response = render(request, "429.html", status=429)
     response.headers["Retry-After"] = "300"  # seconds: the longest of the limits
     return response
+
+
+@sync_and_async_middleware
+def refuse_unreadable(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Refuse an address or a form that cannot be parsed, before anything else reads it.
+
+    Otherwise a middleware would fail, and the error page, which reads it again, would fail too: once for each
+    middleware on the way out, each time with a traceback in the log.
+    """
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        refusal = (
+            await sync_to_async(parse)(request) if request.method == "POST" else parse(request)
+        )
+        response: HttpResponseBase = refusal or await get_response(request)
+        return response
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = parse(request) or get_response(request)
+        return response
+
+    return answer_async if iscoroutinefunction(get_response) else answer
+
+
+def parse(request: HttpRequest) -> HttpResponse | None:
+    """Parse what a request brings; return the answer if that is impossible.
+
+    What Django refuses, such as too many fields, is raised, as there is a page for it. So is a full disk, where
+    large files of a form are kept. Afterwards nothing is left to parse, so that the page does not fail as well.
+    """
+    try:
+        request.GET  # noqa: B018 - Both are parsed when they are read first.
+        request.POST  # noqa: B018
+    except (SuspiciousOperation, OSError):
+        request.GET = QueryDict()
+        request._mark_post_parse_error()  # type: ignore[attr-defined] # noqa: SLF001 - as Django itself does
+        raise
+    except Exception:  # noqa: BLE001 - What a stranger sends can make a parser raise anything.
+        text = _("The panel cannot read this request.")
+        return HttpResponseBadRequest(f"{text}\n", content_type="text/plain; charset=utf-8")
+    return None
 
 
 @sync_and_async_middleware

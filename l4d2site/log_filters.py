@@ -1,4 +1,4 @@
-"""What is left out of logs: links that let people in, and tracebacks of requests that Django refuses."""
+"""How a process log is kept safe and short, whatever strangers send: its lines, and which tracebacks it has."""
 
 import logging
 import re
@@ -11,18 +11,37 @@ LONGEST_PATH = 200
 LONGEST_REASON = 300
 
 
-LINK = re.compile(
-    r"((?:/|%2F)accounts(?:/|%2F)(?:invitation|reset)(?:/|%2F))[^\s'\"&]+", re.IGNORECASE
-)
+SLASH = r"(?:/|%(?:25)*2F)"
+"""A slash in an address, or in one that is quoted within others, each time once more."""
+
+LINK = re.compile(rf"({SLASH}accounts{SLASH}(?:invitation|reset){SLASH})[^\s'\"&]+", re.IGNORECASE)
 """The address of an invitation, or for a new password, also within another one. The group ends at its token."""
 
 
-class WithoutLinks(logging.Formatter):
-    """Cuts links before their tokens, wherever in a line or a traceback: with one, anybody could use it."""
+class SafeLines(logging.Formatter):
+    """Makes one line of each record, and begins those of a traceback so that none looks like another record.
+
+    Strangers choose part of what is logged, and programs such as fail2ban read the log. Characters that cannot
+    be printed are escaped. Links are cut before their tokens, wherever they are: anybody could use one.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line, without the traceback."""
+        return escape(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        return LINK.sub(r"\1...", super().format(record))
+        line, *trace = super().format(record).split("\n")
+        return LINK.sub(r"\1...", "\n".join([line, *(f"| {escape(one)}" for one in trace)]))
+
+
+def escape(text: str) -> str:
+    """Return `text` with each character that cannot be printed as Python writes it in a literal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
 
 
 class OnceAMinute(logging.Filter):
@@ -74,13 +93,23 @@ class OneLine(logging.Filter):
         return True
 
 
-class NoTraceback(logging.Filter):
-    """Takes the traceback out of a warning. Django logs one for each request that it refuses."""
+class ShortWarning(logging.Filter):
+    """Takes the traceback out of a warning, and cuts long texts.
+
+    Django logs a traceback for each request that it refuses.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Log the record; a fault of ours, which is an error, as it is."""
+        """Log the record; a fault of ours, which is an error, with its traceback."""
         if record.levelno < logging.ERROR:
             record.exc_info = record.exc_text = None
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                f"{one[:LONGEST_REASON]}..."
+                if isinstance(one, str) and len(one) > LONGEST_REASON
+                else one
+                for one in record.args
+            )
         return True
 
 

@@ -22,6 +22,7 @@ from django.utils.decorators import sync_and_async_middleware
 from django.utils.translation import gettext as _
 
 from jobs.database import BEHIND, Outage, find_outage, find_write_outage, is_schema_behind
+from l4d2site.log_filters import LONGEST_PATH
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def note_outage(request: HttpRequest | None = None, **_: object) -> None:
         ):  # An outdated database accepts writes, so a check before the next change would find nothing.
             doubt.begin()
         reason = " ".join(str(error).split())
-        logger.info("%s %s: the database %s: %s", request.method, request.path, outage, reason)
+        request.outage_words = f"the database {outage}: {reason}"  # type: ignore[attr-defined]
 
 
 def find_unfinished_upgrade(error: BaseException) -> Outage | None:
@@ -118,6 +119,11 @@ class Patience:
         for name in ("_cached_user", "_acached_user"):
             vars(self.request).pop(name, None)
 
+    def end(self) -> None:
+        """Log what an answered request has waited for: one line, however often it was tried."""
+        if words := getattr(self.request, "outage_words", ""):
+            logger.info("%s: answered after a while, as %s", describe(self.request), words)
+
     def judge(self, outage: Outage | None) -> HttpResponse | None:
         """Return the refusal for a request that met `outage`, or None if it should be retried."""
         if outage is None:
@@ -148,6 +154,7 @@ def outlast_outages(get_response: Callable[[HttpRequest], Any]) -> Callable[...,
             patience.begin()
             response: HttpResponseBase = await get_response(request)
             if (outage := getattr(request, "outage", None)) is None:
+                patience.end()
                 return response
             await sync_to_async(release_connection)()  # In the thread that the view ran in.
             if refusal := patience.judge(outage):
@@ -166,6 +173,7 @@ def outlast_outages(get_response: Callable[[HttpRequest], Any]) -> Callable[...,
             patience.begin()
             response: HttpResponseBase = get_response(request)
             if (outage := getattr(request, "outage", None)) is None:
+                patience.end()
                 return response
             release_connection()
             if refusal := patience.judge(outage):
@@ -201,6 +209,11 @@ def note_view_reached(get_response: Callable[[HttpRequest], Any]) -> Callable[..
     return middleware  # type: ignore[no-any-return]
 
 
+def describe(request: HttpRequest) -> str:
+    """Return which request it is, for the log. Its sender chose the path."""
+    return f"{request.method} {ascii(request.path[:LONGEST_PATH])[1:-1]}"
+
+
 def release_connection() -> None:
     """Close this thread's database connection, which may be broken; not while a test's transaction is open."""
     if not connection.in_atomic_block:
@@ -219,7 +232,8 @@ def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpR
         )
     else:
         then = _("Your request was not carried out.")
-    logger.warning("%s %s: refused, the database %s", request.method, request.path, outage)
+    words = getattr(request, "outage_words", f"the database {outage}")
+    logger.warning("%s: refused, %s", describe(request), words)
     headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
     status = HTTPStatus.SERVICE_UNAVAILABLE.value
     kind = "application/json"

@@ -154,6 +154,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
     "l4d2site.security.keep_out_of_caches",
+    "l4d2site.errors.refuse_unreadable",
     "l4d2site.outages.outlast_outages",
     "l4d2site.query_texts.drop_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -550,7 +551,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "plain": {
-            "class": "l4d2site.log_filters.WithoutLinks",
+            "class": "l4d2site.log_filters.SafeLines",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
@@ -558,7 +559,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         "one_line": {"()": "l4d2site.log_filters.OneLine"},
-        "no_traceback": {"()": "l4d2site.log_filters.NoTraceback"},
+        "short_warning": {"()": "l4d2site.log_filters.ShortWarning"},
         # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
@@ -575,7 +576,8 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"filters": ["not_healthz", "not_outages", "no_traceback"]},
+        "django.request": {"filters": ["not_healthz", "not_outages", "short_warning"]},
+        "django.security.csrf": {"filters": ["short_warning"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
         **{f"django.security.{error}": {"filters": ["one_line"]} for error in REFUSALS},
     },

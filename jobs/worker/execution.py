@@ -126,9 +126,12 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
             make_line_safe(mask_known(line, secrets))
             for line in "".join(traceback.format_exception(error)).splitlines()
         )
-        logger.error(  # noqa: TRY400 - with the trace, but with secrets masked in it
-            "job %s: %s of %s failed\n%s", job.id, job.operation, job.subject, trace
+        what = (job.id, job.operation, job.subject)
+        record = logger.makeRecord(
+            __name__, logging.ERROR, __file__, 0, "job %s: %s of %s failed", what, None
         )
+        record.exc_text = trace  # The error's own would have secrets.
+        logger.handle(record)
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -26,9 +26,9 @@ FAILED_KINDS = frozenset(
 )
 """Events that are logged as warnings."""
 
-COUNTED_KINDS = FAILED_KINDS | {EventKind.SECOND_FACTOR_ASKED}
-"""Events that can be caused as often as one likes, without an account or with only its password: one row per
-address, name and minute."""
+COUNTED_KINDS = FAILED_KINDS | {EventKind.SECOND_FACTOR_ASKED, EventKind.RECOVERY_CODES_SHOWN}
+"""Events that can be caused as often as one likes, without an account, with only its password, or by reloading
+a page: one row per address, name and minute."""
 
 MAX_ROWS = 100_000
 MAX_COUNTED_ROWS = 50_000
@@ -143,15 +143,32 @@ def trim_events() -> None:
     """
     oldest_kept = timezone.now() - timedelta(days=settings.ACCOUNT_EVENTS_KEEP_DAYS)
     delete_oldest(AccountEvent.objects.filter(at__lt=oldest_kept), TRIM_AT_ONCE)
-    for rows, most in (
-        (AccountEvent.objects.filter(minute__isnull=False), MAX_COUNTED_ROWS),
-        (AccountEvent.objects.all(), MAX_ROWS),
-    ):
-        if (surplus := rows.count() - (most - TRIM_EVERY)) > 0:
-            delete_oldest(rows, min(surplus, TRIM_AT_ONCE))
+    counted = AccountEvent.objects.filter(minute__isnull=False)
+    delete_oldest(counted, find_surplus(counted, MAX_COUNTED_ROWS))
+    rows = AccountEvent.objects.all()
+    if surplus := find_surplus(rows, MAX_ROWS):
+        surplus -= delete_oldest(find_most_frequent(rows), surplus)
+        delete_oldest(rows, surplus)
 
 
-def delete_oldest(rows: QuerySet[AccountEvent], count: int) -> None:
-    """Delete the oldest `count` of `rows`."""
+def find_surplus(rows: QuerySet[AccountEvent], most: int) -> int:
+    """Return how many of `rows` one trim has to delete, for there to be no more than `most`."""
+    return max(0, min(rows.count() - (most - TRIM_EVERY), TRIM_AT_ONCE))
+
+
+def find_most_frequent(rows: QuerySet[AccountEvent]) -> QuerySet[AccountEvent]:
+    """Return the events of the kind that one person has caused more often than anybody any other.
+
+    These go first. Otherwise anybody with an account could push the events of others out of the record by
+    causing new ones. Reads all rows, but only while there are too many.
+    """
+    groups = rows.values("kind", "actor_name").annotate(count=Count("pk")).order_by("-count")
+    most = groups.values("kind", "actor_name").first()
+    return rows.filter(**most) if most else rows.none()
+
+
+def delete_oldest(rows: QuerySet[AccountEvent], count: int) -> int:
+    """Delete the oldest `count` of `rows`; return how many there were."""
     oldest = list(rows.order_by("at", "pk").values_list("pk", flat=True)[:count])
     AccountEvent.objects.filter(pk__in=oldest).delete()
+    return len(oldest)

@@ -101,7 +101,8 @@ def session_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
 @sign_in_required
 def session_revoke_others(request: SignedInRequest) -> HttpResponse:
     """End all of one's own sessions except this one."""
-    count = end_sessions(request.user, except_key=request.session.session_key)
-    record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=f"{count} others")
+    if count := end_sessions(request.user, except_key=request.session.session_key):
+        detail = f"{count} others"
+        record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=detail)
     messages.success(request, _("You are signed out everywhere else."))
     return redirect("sessions")

@@ -1,4 +1,4 @@
-"""Limits on request bodies: their size, their speed, and how much of them is held in memory at once."""
+"""Limits on request bodies: their encoding, size and speed, and how much of them is held in memory at once."""
 
 import asyncio
 from collections import Counter
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from django.utils.http import parse_header_parameters
 from django.utils.translation import gettext as _
 
 from l4d2site.gate.addresses import address_group, client_address
@@ -16,6 +17,7 @@ FREE_BYTES = 16 * 1024
 SHARE_OF_ADDRESS = 4
 """One address may hold a quarter of the budget."""
 RETRY_SECONDS = 10
+CHARSET = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,29 @@ def check_transfer_encoding(scope: Scope) -> None:
         raise RefusedError(
             HTTPStatus.NOT_IMPLEMENTED,
             _("The panel takes what you send as it is, and not compressed on its way."),
+            ends_connection=True,
+        )
+
+
+def check_encodings(scope: Scope) -> None:
+    """Refuse a request that Django could not make an object of, and a body in another charset than UTF-8.
+
+    It would log a traceback of each, with some of them for each middleware. Raises `RefusedError`.
+    """
+    types = b",".join(value for name, value in scope["headers"] if name == b"content-type")
+    try:
+        scope.get("query_string", b"").decode()
+        _type, parameters = parse_header_parameters(types.decode("latin-1"))
+    except Exception:  # noqa: BLE001 - The parser of mails that Django uses for this raises anything.
+        raise RefusedError(
+            HTTPStatus.BAD_REQUEST,
+            _("The panel cannot read this request."),
+            ends_connection=True,
+        ) from None
+    if str(parameters.get("charset", CHARSET)).lower() != CHARSET:
+        raise RefusedError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            _("The panel takes only UTF-8."),
             ends_connection=True,
         )
 

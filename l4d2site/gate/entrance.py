@@ -11,7 +11,12 @@ from django.utils.translation import gettext as _
 
 from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Receive, RefusedError, Scope, Send, send_refusal
-from l4d2site.gate.bodies import BodyLimits, BoundedBodies, check_transfer_encoding
+from l4d2site.gate.bodies import (
+    BodyLimits,
+    BoundedBodies,
+    check_encodings,
+    check_transfer_encoding,
+)
 from l4d2site.gate.failures import Failures
 from l4d2site.gate.sign_in import SignInGate
 
@@ -76,6 +81,7 @@ class Entrance:
         kind = self._streams if is_stream(scope) else self._requests
         with kind.taken(address_group(address)):
             check_transfer_encoding(scope)
+            check_encodings(scope)
             await self._application(scope, receive, send)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -107,6 +108,26 @@ class TestAPage:
         assert "server closed the connection" not in page
         assert not [record for record in caplog.records if record.exc_info]
         assert "GET /servers/: refused, the database does not answer" in caplog.text
+
+    def test_it_is_one_line_however_often_it_was_tried(
+        self, browser: Client, database: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with database.failing(AWAY, times=2):
+            browser.get(LIST)
+        (line,) = caplog.messages
+        assert line.startswith("GET /servers/: answered after a while, as the database does not")
+
+    @pytest.mark.usefixtures("impatience")
+    def test_its_address_cannot_look_like_another_line(
+        self, browser: Client, database: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        forged = "WARNING saferoom.accounts: sign_in_failed address=203.0.113.9 count=1"
+        with database.failing(AWAY):
+            browser.get(f"/accounts/people/%0a{quote(forged)}%1b%e2%80%a8/{'x' * 3000}")
+        (line,) = caplog.messages
+        assert line.startswith(f"GET /accounts/people/\\n{forged}\\x1b\\u2028/xxx")
+        assert line.endswith("server closed the connection unexpectedly")
+        assert len(line) < 400
 
     def test_it_works_while_the_database_can_only_be_read(
         self, browser: Client, server: Server, database: Database

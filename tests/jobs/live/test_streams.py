@@ -117,7 +117,8 @@ def collector_as_served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.set_threshold(700, 10, 10)  # Python's own: the tests run it less often.
     monkeypatch.setattr(fan_out.server_stop, "_ask", lambda: False)
     configuration = runpy.run_path(str(settings.BASE_DIR / "deploy/gunicorn.conf.py"))
-    configuration["post_worker_init"](SimpleNamespace(alive=True))
+    log = SimpleNamespace(error_log=SimpleNamespace(handlers=[]))
+    configuration["post_worker_init"](SimpleNamespace(alive=True, log=log))
     yield
     gc.set_threshold(*before)
 

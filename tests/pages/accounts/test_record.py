@@ -360,6 +360,37 @@ def test_a_flood_of_failures_does_not_push_the_rest_out(
     assert len(told(EventKind.SIGN_IN_FAILED)) <= 30
 
 
+def test_nobody_pushes_out_what_others_did(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TRIM_EVERY", 10), ("MAX_ROWS", 50)):
+        monkeypatch.setattr(events, name, value)
+    store(10)
+    record_event(EventKind.BACKUP_RESTORED, None)
+    now = timezone.now()
+    for number in range(200):
+        change = {
+            "kind": EventKind.SERVER_CHANGED,
+            "detail": str(number),
+            "at": now,
+            "last_at": now,
+        }
+        AccountEvent.objects.create(actor_name="mallory", **change)
+        if number % 5 == 0:
+            trim_events()
+    assert len(told(EventKind.SIGN_IN)) == 10
+    assert len(told(EventKind.BACKUP_RESTORED)) == 1
+    assert told(EventKind.SERVER_CHANGED)[-1] == ("", "199")
+
+
+def test_many_small_groups_are_trimmed_too(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TRIM_EVERY", 1), ("MAX_ROWS", 20)):
+        monkeypatch.setattr(events, name, value)
+    store(30)
+    for event in AccountEvent.objects.all():
+        AccountEvent.objects.filter(pk=event.pk).update(actor_name=str(event.pk))
+    trim_events()
+    assert AccountEvent.objects.count() == 19
+
+
 @pytest.mark.parametrize("days", [0, 1000], ids=["too many", "too old"])
 def test_one_look_deletes_a_bounded_number(
     db: None, monkeypatch: pytest.MonkeyPatch, days: int

@@ -82,6 +82,9 @@ def test_all_others_are_ended_at_once(alice: User, bob: User) -> None:
     assert all(other.get(SESSIONS).status_code == 302 for other in others)
     assert here.get(SESSIONS).status_code == bobs.get(SESSIONS).status_code == 200
     assert find_sessions(alice) == [session_of(here)]
+    here.post(reverse("session_revoke_others"))
+    ended = AccountEvent.objects.filter(kind=EventKind.SESSION_REVOKED)
+    assert [event.detail for event in ended] == ["3 others"]
 
 
 def test_a_changed_password_ends_all_others(alice: User) -> None:

@@ -149,3 +149,34 @@ def test_a_web_socket_is_closed_without_a_fault() -> None:
     exchange = Exchange()
     asyncio.run(exchange.run(entrance(read_all), {"type": "websocket", "path": "/", "headers": []}))
     assert exchange.sent == [{"type": "websocket.close"}]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("application/x-www-form-urlencoded; charset=UTF-8", 200),
+        ('multipart/form-data; boundary=x; charset="utf-8"', 200),
+        ("application/x-www-form-urlencoded; charset=latin-1", 415),
+        ("text/plain; charset=utf8", 415),
+        ("multipart/form-data; boundary=x; charset=base64", 415),
+        ("text/plain; charset*=nosuch'en'x", 400),
+        ("text/plain; charset*=idna'en'%ff", 400),
+        ("text/plain; x*=b; x*0=c", 400),
+        (f"text/plain; x*{'9' * 5000}=b", 400),
+    ],
+)
+def test_only_utf8_comes_in(content_type: str, status: int) -> None:
+    for path in ("/nosuch/", "/static/x.css", "/accounts/login/", "/jobs/7/events"):
+        exchange = Exchange([b"a=1"])
+        scope = make_scope(path=path, content_type=content_type, content_length="3")
+        exchange.has_left.set()
+        asyncio.run(exchange.run(entrance(read_all), scope))
+        assert exchange.status == status, path
+
+
+def test_an_address_that_is_not_utf8_is_refused() -> None:
+    exchange = Exchange()
+    scope = {**make_scope("GET"), "query_string": b"a=\xff"}
+    asyncio.run(exchange.run(entrance(read_all), scope))
+    assert exchange.status == 400

@@ -29,6 +29,8 @@ from tests.site.gate.asgi import Exchange, make_scope
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FORM = "application/x-www-form-urlencoded"
+PART = b'--B\r\nContent-Disposition: form-data; name="username"\r\n\r\nalice\r\n--B--\r\n'
+BAD_HEADER = b"\r\nContent-Type: text/plain; x*=b; x*0=c\r\n\r\n"
 TOKEN = "a" * 32
 PATHS = ["/accounts/login/", "/admin/login/"]
 
@@ -269,13 +271,11 @@ def test_a_form_that_is_too_large_is_refused_before_django_sees_it() -> None:
         (FORM, b"", ""),
         (FORM, b"&".join(b"a=1" for _ in range(2000)), ""),
         ("application/json", b'{"username": "alice"}', ""),
-        (
-            "multipart/form-data; boundary=B",
-            b'--B\r\nContent-Disposition: form-data; name="username"\r\n\r\nalice\r\n--B--\r\n',
-            "alice",
-        ),
+        ("multipart/form-data; boundary=B", PART, "alice"),
         ("multipart/form-data", b"username=alice", ""),
         ("multipart/form-data; boundary=B", b"--B\r\nbroken", ""),
+        ("multipart/form-data; boundary=B; charset=base64", PART, ""),
+        ("multipart/form-data; boundary=B", PART.replace(b"\r\n\r\n", BAD_HEADER), ""),
         (f"{FORM}; charset=no-such-charset", b"username=alice", "alice"),
         (FORM, b"username=" + b"a" * 5000, "a" * 150),
     ],
