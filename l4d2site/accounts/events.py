@@ -30,6 +30,9 @@ COUNTED_KINDS = FAILED_KINDS | {EventKind.SECOND_FACTOR_ASKED}
 """Events that can be caused as often as one likes, without an account or with only its password: one row per
 address, name and minute."""
 
+KEPT_KIND = EventKind.BACKUP_RESTORED
+"""Never trimmed: links for new passwords are compared with it (`l4d2site.accounts.restored_backups`)."""
+
 MAX_ROWS = 100_000
 MAX_COUNTED_ROWS = 50_000
 """The limit on rows of `COUNTED_KINDS`: a flood of failures must not push the rest out of the record."""
@@ -139,7 +142,8 @@ def store(event: AccountEvent) -> None:
 def trim_events() -> None:
     """Delete events older than ACCOUNT_EVENTS_KEEP_DAYS, and the oldest beyond the row limits.
 
-    Leaves room for the rows until the next trim, so that there are never more than `MAX_ROWS`.
+    Leaves room for the rows until the next trim, so that there are never more than `MAX_ROWS`, besides those
+    that are kept for good.
     """
     oldest_kept = timezone.now() - timedelta(days=settings.ACCOUNT_EVENTS_KEEP_DAYS)
     delete_oldest(AccountEvent.objects.filter(at__lt=oldest_kept), TRIM_AT_ONCE)
@@ -152,6 +156,7 @@ def trim_events() -> None:
 
 
 def delete_oldest(rows: QuerySet[AccountEvent], count: int) -> None:
-    """Delete the oldest `count` of `rows`."""
-    oldest = list(rows.order_by("at", "pk").values_list("pk", flat=True)[:count])
+    """Delete the oldest `count` of `rows`, except those that are kept for good."""
+    trimmed = rows.exclude(kind=KEPT_KIND)
+    oldest = list(trimmed.order_by("at", "pk").values_list("pk", flat=True)[:count])
     AccountEvent.objects.filter(pk__in=oldest).delete()
