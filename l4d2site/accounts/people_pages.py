@@ -37,10 +37,12 @@ from l4d2site.accounts.forms import (
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.names import find_mailbox
 from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
 from l4d2site.accounts.password_changes import note_link
 from l4d2site.accounts.reset_links import ResetTokens, was_mailed
 from l4d2site.errors import too_many_requests
+from l4d2site.gate.throttling import note_turned_away
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
 from servers.permissions import PEOPLE_VERBS, Role, Verb, may, roles_from
@@ -155,7 +157,8 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
         )
         return redirect("people")
     email = form.instance.email
-    if email and not ratelimit.consume(request, action="mail_invitation", key=email.lower()):
+    if email and not ratelimit.consume(request, action="mail_invitation", key=find_mailbox(email)):
+        note_turned_away(request, request.user.get_username())
         messages.error(
             request,
             _(
@@ -351,7 +354,7 @@ def reset_request(request: HttpRequest) -> HttpResponse:
     form = ResetRequestForm(request.POST or None)
     if not form.is_valid():
         return render(request, "accounts/reset_request.html", {"form": form})
-    key = form.cleaned_data["email"].lower()
+    key = find_mailbox(form.cleaned_data["email"])
     if not ratelimit.consume(request, action="reset_password", key=key):
         return too_many_requests(request)
     if not send_reset_mail(form):
