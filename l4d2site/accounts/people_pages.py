@@ -18,6 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse, reverse_lazy
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from django.utils.translation import gettext as _
@@ -41,6 +42,7 @@ from l4d2site.accounts.names import find_mailbox
 from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
 from l4d2site.accounts.password_changes import note_link
 from l4d2site.accounts.reset_links import ResetTokens, was_mailed
+from l4d2site.accounts.sessions import store_session
 from l4d2site.errors import too_many_requests
 from l4d2site.gate.throttling import note_turned_away
 from servers.access import SignedInRequest, sign_in_required
@@ -334,8 +336,10 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
         session, held = self.request.session, INTERNAL_RESET_SESSION_TOKEN
         before = session.get(held)
         response = super().dispatch(*args, **kwargs)
-        if session.get(held) not in (None, before) and not self.request.user.is_authenticated:
+        if session.get(held) not in (None, before):
             session.cycle_key()
+            if self.request.user.is_authenticated:
+                store_session(self.request, self.request.user, timezone.now())
         return response
 
     def form_valid(self, form: Any) -> HttpResponse:
