@@ -25,6 +25,7 @@ from jobs.queue.scheduler import build_scheduler_state, lock_host
 from jobs.queue.transitions import (
     WORKER_LOST_JOB,
     cancel,
+    cancel_restored,
     claim_jobs,
     claim_next_job,
     fail_stale_job,
@@ -48,6 +49,7 @@ __all__ = [
     "TooManyWaiting",
     "build_scheduler_state",
     "cancel",
+    "cancel_restored",
     "carry_out_deferral",
     "claim_jobs",
     "claim_next_job",

@@ -1,9 +1,9 @@
 """Every transition that a queued job makes, except the end that its worker stores.
 
 `claim_jobs` → running; `cancel` → cancelled, or a request to the worker; `give_back` → queued again, or
-cancelled; `recover_stale_jobs` → failed. Each is one short transaction, or part of the caller's, and none
-touches a host. Into the queue they come by `requests`. A worker stores how its jobs end together with their
-last lines (`jobs.logs.store_endings`); `finish_job` is for jobs that no worker ends.
+cancelled; `recover_stale_jobs` → failed; `cancel_restored` → cancelled. Each is one short transaction, or part
+of the caller's, and none touches a host. Into the queue they come by `requests`. A worker stores how its jobs
+end together with their last lines (`jobs.logs.store_endings`); `finish_job` is for jobs that no worker ends.
 """
 
 import logging
@@ -40,6 +40,9 @@ WORKER_LOST_JOB = "worker lost the job to an unexpected error, which is in the l
 """Why a job fails that its worker cannot end: the worker is gone, or still runs but has given the job up."""
 
 NEVER_STARTED = gettext_noop("Cancelled before it started.")
+RESTORED = gettext_noop(
+    "Cancelled: the panel was restored from a backup that was made before this job ended."
+)
 
 CLAIM_TRIES = 2
 """Few, because a claim might also be refused for a reason that the next try does not remove."""
@@ -207,8 +210,11 @@ def finish_job(
     return is_ours
 
 
-def cancel(job: Job) -> Job:
-    """Cancel a queued job at once, or ask a running one's worker to cancel it; return the job as it is now."""
+def cancel(job: Job, reason: str = NEVER_STARTED) -> Job:
+    """Cancel a queued job at once, or ask a running one's worker to cancel it; return the job as it is now.
+
+    A queued one gets the reason, a sentence, as its error.
+    """
     now = timezone.now()
     with transaction.atomic():
         # Locked, so that its state cannot change between the two updates, by a claim or `give_back`.
@@ -216,13 +222,13 @@ def cancel(job: Job) -> Job:
         list(this.select_for_update(no_key=True).order_by().values_list("pk"))
         was_queued = this.filter(state=JobState.QUEUED).update(
             state=JobState.CANCELLED,
-            error=NEVER_STARTED,
+            error=reason,
             cancel_requested_at=now,
             finished_at=now,
             updated_at=now,
         )
         if was_queued and job.upload_id:
-            release_upload(job.upload_id, JobState.CANCELLED, NEVER_STARTED)
+            release_upload(job.upload_id, JobState.CANCELLED, reason)
         elif not was_queued:
             running = this.filter(state=JobState.RUNNING, cancel_requested_at=None)
             running.update(cancel_requested_at=now, updated_at=now)
@@ -276,6 +282,29 @@ def fail_stale_job(job: Job, reason: str) -> bool:
     if is_ours:
         logger.warning("job %s: failed (%s): %s", job.pk, job.worker, reason)
     return is_ours
+
+
+def cancel_restored() -> int:
+    """Cancel all jobs that wait or run, in the rows of a restored backup; return how many. No worker may run.
+
+    Nobody has asked for them now, and they may have ended, or been cancelled, after the backup was made. Nobody
+    knows how far those got that ran.
+    """
+    with transaction.atomic():
+        Worker.objects.filter(stopped_at=None).update(stopped_at=timezone.now(), is_claiming=False)
+        waiting = list(Job.objects.queued())
+        for job in waiting:
+            cancel(job, RESTORED)
+        running = list(Job.objects.running().order_by("pk"))
+        for job in running:
+            finish_job(
+                job,
+                exit_code=None,
+                error=RESTORED,
+                state=JobState.CANCELLED,
+                server_changes={"actual_state": ActualState.UNKNOWN},
+            )
+    return len(waiting) + len(running)
 
 
 def prune_jobs(finished_before: datetime) -> int:

@@ -30,6 +30,9 @@ COUNTED_KINDS = FAILED_KINDS | {EventKind.SECOND_FACTOR_ASKED, EventKind.RECOVER
 """Events that can be caused as often as one likes, without an account, with only its password, or by reloading
 a page: one row per address, name and minute."""
 
+KEPT_KIND = EventKind.BACKUP_RESTORED
+"""Never trimmed: links for new passwords are compared with it (`l4d2site.accounts.restored_backups`)."""
+
 MAX_ROWS = 100_000
 MAX_COUNTED_ROWS = 50_000
 """The limit on rows of `COUNTED_KINDS`: a flood of failures must not push the rest out of the record."""
@@ -139,7 +142,8 @@ def store(event: AccountEvent) -> None:
 def trim_events() -> None:
     """Delete events older than ACCOUNT_EVENTS_KEEP_DAYS, and the oldest beyond the row limits.
 
-    Leaves room for the rows until the next trim, so that there are never more than `MAX_ROWS`.
+    Leaves room for the rows until the next trim, so that there are never more than `MAX_ROWS`, besides those
+    that are kept for good.
     """
     oldest_kept = timezone.now() - timedelta(days=settings.ACCOUNT_EVENTS_KEEP_DAYS)
     delete_oldest(AccountEvent.objects.filter(at__lt=oldest_kept), TRIM_AT_ONCE)
@@ -168,7 +172,8 @@ def find_most_frequent(rows: QuerySet[AccountEvent]) -> QuerySet[AccountEvent]:
 
 
 def delete_oldest(rows: QuerySet[AccountEvent], count: int) -> int:
-    """Delete the oldest `count` of `rows`; return how many there were."""
-    oldest = list(rows.order_by("at", "pk").values_list("pk", flat=True)[:count])
+    """Delete the oldest `count` of `rows`, except those that are kept for good; return how many there were."""
+    trimmed = rows.exclude(kind=KEPT_KIND)
+    oldest = list(trimmed.order_by("at", "pk").values_list("pk", flat=True)[:count])
     AccountEvent.objects.filter(pk__in=oldest).delete()
     return len(oldest)

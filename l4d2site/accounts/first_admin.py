@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.models import FirstPassword
-from l4d2site.accounts.names import require_free_name
+from l4d2site.accounts.names import choose_name
 
 
 def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
@@ -21,8 +21,7 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
     """
     if User.objects.filter(is_superuser=True).exists():
         return False
-    User._meta.get_field("username").clean(name, None)
-    require_free_name(name)
+    name = choose_name(name)
     if given:
         try:
             validate_password(given, User(username=name))

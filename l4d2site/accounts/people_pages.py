@@ -18,6 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse, reverse_lazy
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from django.utils.translation import gettext as _
@@ -37,10 +38,13 @@ from l4d2site.accounts.forms import (
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.names import find_mailbox
 from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
 from l4d2site.accounts.password_changes import note_link
 from l4d2site.accounts.reset_links import ResetTokens, was_mailed
+from l4d2site.accounts.sessions import store_session
 from l4d2site.errors import too_many_requests
+from l4d2site.gate.throttling import note_turned_away
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
 from servers.permissions import PEOPLE_VERBS, Role, Verb, may, roles_from
@@ -155,7 +159,8 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
         )
         return redirect("people")
     email = form.instance.email
-    if email and not ratelimit.consume(request, action="mail_invitation", key=email.lower()):
+    if email and not ratelimit.consume(request, action="mail_invitation", key=find_mailbox(email)):
+        note_turned_away(request, request.user.get_username())
         messages.error(
             request,
             _(
@@ -331,8 +336,10 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
         session, held = self.request.session, INTERNAL_RESET_SESSION_TOKEN
         before = session.get(held)
         response = super().dispatch(*args, **kwargs)
-        if session.get(held) not in (None, before) and not self.request.user.is_authenticated:
+        if session.get(held) not in (None, before):
             session.cycle_key()
+            if self.request.user.is_authenticated:
+                store_session(self.request, self.request.user, timezone.now())
         return response
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -351,7 +358,7 @@ def reset_request(request: HttpRequest) -> HttpResponse:
     form = ResetRequestForm(request.POST or None)
     if not form.is_valid():
         return render(request, "accounts/reset_request.html", {"form": form})
-    key = form.cleaned_data["email"].lower()
+    key = find_mailbox(form.cleaned_data["email"])
     if not ratelimit.consume(request, action="reset_password", key=key):
         return too_many_requests(request)
     if not send_reset_mail(form):

@@ -182,6 +182,12 @@ def end_sessions_of_inactive(instance: User, **_kwargs: Any) -> None:
         end_sessions(instance)
 
 
+@receiver(pre_delete, sender=User)
+def end_sessions_of_removed(instance: User, **_kwargs: Any) -> None:
+    """End the sessions of an account that is removed. After that nobody knows whose they were."""
+    end_sessions(instance)
+
+
 # --- Accounts ---------------------------------------------------------------------------------
 
 

@@ -13,7 +13,8 @@ from l4d2site.accounts.models import AccountEvent, EventKind, Invitation, Pendin
 def end_what_was_open() -> None:
     """Sign everybody out, and void every link: nobody knows which of them have ended since the backup.
 
-    Links for new passwords have no rows: each is compared with the event that this records.
+    Links for new passwords have no rows: each is compared with the event that this records, which is never
+    trimmed.
     """
     Session.objects.all().delete()
     PendingSignIn.objects.all().delete()
@@ -22,5 +23,5 @@ def end_what_was_open() -> None:
 
 
 def is_from_before_restore(made_at: datetime) -> bool:
-    """Return whether a backup has been restored since `made_at`, a time within what the record keeps."""
+    """Return whether a backup has been restored since `made_at`."""
     return AccountEvent.objects.filter(kind=EventKind.BACKUP_RESTORED, at__gt=made_at).exists()

@@ -3,11 +3,14 @@
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
 from psycopg.conninfo import make_conninfo
 
 from hostops.errors import CommandError as ProgramError
@@ -54,13 +57,22 @@ def verify(path: Path) -> None:
         _run("pg_restore", "--list", str(path))
 
 
-def restore(path: Path) -> None:
-    """Replace the whole database with the content of the file, in one transaction."""
-    if connection.vendor == "sqlite":
-        _restore_sqlite(path)
-    else:
-        clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction")
-        _run("pg_restore", *clean, "--exit-on-error", f"--dbname={_conninfo()}", str(path))
+@contextmanager
+def replacing(path: Path) -> Iterator[None]:
+    """Run the block on the content of the file, which then takes the place of the whole database.
+
+    The block may change it and its schema; nobody sees it before. If anything fails or ends the process, the
+    database is as it was.
+    """
+    replace = _replacing_sqlite if connection.vendor == "sqlite" else _replacing_postgresql
+    try:
+        with replace(path):
+            yield
+    except (DatabaseError, sqlite3.Error, psycopg.Error) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DumpError(
+            f"The database could not be replaced: {reason}. Stop the panel and its workers first."
+        ) from error
 
 
 def _copy_sqlite(path: Path) -> None:
@@ -92,19 +104,73 @@ def _verify_sqlite(path: Path) -> None:
         raise DumpError(f"The copy of the database is damaged: {'; '.join(said[:3])}")
 
 
-def _restore_sqlite(path: Path) -> None:
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    try:
-        connection.ensure_connection()
-        with write_turn(), closing(sqlite3.connect(address, uri=True)) as copy:
-            copy.backup(connection.connection)
-        # Like the copy, it now has no write-ahead log.
-        connection.connection.execute("PRAGMA journal_mode=WAL")
-    except (DatabaseError, sqlite3.Error) as error:
-        raise DumpError(
-            f"The database could not be replaced: {error}. Stop the panel and its workers first."
-        ) from error
+@contextmanager
+def _replacing_sqlite(path: Path) -> Iterator[None]:
+    name = connection.settings_dict["NAME"]
     connection.close()
+    connection.settings_dict["NAME"] = str(path)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = name
+    with closing(sqlite3.connect(path)) as copy:
+        # As in a dump: a single file, without a log beside it.
+        copy.execute("PRAGMA journal_mode=DELETE")
+        connection.ensure_connection()
+        # One transaction: those who read meanwhile see the old database until its end.
+        with write_turn():
+            copy.backup(connection.connection)
+    # Like the copy, it now has no write-ahead log.
+    connection.connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+
+
+@contextmanager
+def _replacing_postgresql(path: Path) -> Iterator[None]:
+    script = path.with_name(f"{path.name}.sql")
+    clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
+    _run("pg_restore", *clean, f"--file={script}", str(path))
+    with transaction.atomic():
+        _drop_tables()
+        _execute_script(script)
+        with connection.cursor() as cursor:
+            # The script has emptied it.
+            cursor.execute("RESET search_path")
+            # Otherwise a table with rows that are still to be checked could not be migrated.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        yield
+    connection.close()  # The script has set more.
+
+
+def _drop_tables() -> None:
+    """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
+    names = connection.introspection.table_names()
+    prefixes = {
+        "django",
+        *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
+    }
+    ours = [name for name in names if name.startswith(tuple(f"{prefix}_" for prefix in prefixes))]
+    if ours:
+        with connection.cursor() as cursor:
+            # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
+            cursor.execute(f"DROP TABLE {', '.join(map(connection.ops.quote_name, ours))}")
+
+
+def _execute_script(path: Path) -> None:
+    """Execute a script of pg_restore's in the open transaction. psql would need one of its own."""
+    statements: list[bytes] = []
+    with path.open("rb") as script, psycopg.Cursor(connection.connection) as cursor:
+        for line in script:
+            if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
+                cursor.execute(b"".join(statements), prepare=False)
+                statements.clear()
+                with cursor.copy(line) as copy:
+                    while (row := script.readline()) not in (b"\\.\n", b""):
+                        copy.write(row)
+            elif not line.startswith(b"\\"):  # A command to psql, such as \restrict.
+                statements.append(line)
+        cursor.execute(b"".join(statements), prepare=False)
 
 
 def _run(program: str, *arguments: str) -> None:

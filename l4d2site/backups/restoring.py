@@ -1,21 +1,27 @@
 """Restores a backup: the database, the servers' own files, and jobs that start the servers again.
 
-Nobody is signed in afterwards, and no link from before works: some had been ended since the backup.
+Nobody is signed in afterwards, no link from before works, and no job from before runs: some had been ended
+since the backup was made. The database is restored and cleaned in one step, so nobody can read it uncleaned.
 """
 
 import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils.translation import gettext as _
 
+from hostops.errors import HostError
 from hostops.layout import HostLayout
-from jobs.models import Operation, Worker
-from jobs.queue import enqueue
+from jobs.models import DeferredAction, Operation, Worker
+from jobs.queue import cancel_restored, end_deferral, enqueue
 from l4d2site.accounts.restored_backups import end_what_was_open
 from l4d2site.backups import archives, database_dumps, host_files
 from l4d2site.backups.archives import ArchiveError
@@ -28,12 +34,24 @@ class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not 
     """Existing data would be lost, or the backup does not fit; the text says what to do."""
 
 
-def restore(
-    path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]
-) -> list[str]:
-    """Restore the backup at `path`, and return the names of the servers that will be started again.
+class RestoreUnfinished(Exception):  # noqa: N818 - what failed is in it
+    """The database is put back, but not every file; the text says what to do."""
 
-    Before changing anything it raises `RestoreRefused`, or `ArchiveError` for a damaged backup.
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restored backup has left to do."""
+
+    started: list[str]
+    """The servers that will be started again."""
+    cancelled_jobs: int
+    """How many jobs waited or ran when it was made."""
+
+
+def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]) -> Restored:
+    """Restore the backup at `path`.
+
+    If it raises `RestoreUnfinished`, the database is put back; with every other error, nothing is changed.
     """
     head, keys = archives.read_head(path, passphrase)
     if head.engine != database_dumps.engine():
@@ -50,25 +68,22 @@ def restore(
     archives.verify(path, passphrase)
     layout = HostLayout(settings.HOST_ROOT)
     _require_empty(layout, replaces=replaces)
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR)
-        )
-        content_return = (
-            stack.enter_context(ContentReturn.begin(get_store())) if head.has_content else None
-        )
-        dump = Path(folder, "database")
-        with archives.members(path, passphrase) as found:
-            for info, content in found:
+    cancelled_jobs = None
+    try:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR)
+            )
+            content_return = (
+                stack.enter_context(ContentReturn.begin(get_store())) if head.has_content else None
+            )
+            dump = Path(folder, "database")
+            for info, content in stack.enter_context(archives.members(path, passphrase)):
                 if info.name == archives.DATABASE and content is not None:
                     with dump.open("wb") as file:
                         shutil.copyfileobj(content, file, 1024**2)
                     say("Putting the database back …")
-                    database_dumps.verify(dump)
-                    database_dumps.restore(dump)
-                    # Its schema may be older than this version's.
-                    call_command("migrate", verbosity=0)
-                    end_what_was_open()
+                    cancelled_jobs = _restore_database(dump)
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
                     info.name = info.name.removeprefix(archives.HOST)
@@ -79,7 +94,41 @@ def restore(
                     content_return.put(info.name.removeprefix(archives.CONTENT), content)
                 elif info.name == archives.SAME_CONTENT:
                     content_return.put_same(content, layout.root)
-    return _start_again(head.host)
+    except (ArchiveError, HostError, OSError) as error:
+        if cancelled_jobs is None:
+            raise
+        raise RestoreUnfinished(
+            f"The database is put back, but not every file: {error} When that is cured, move instances/ and "
+            f"overlays/ out of {layout.root}, and do this again with --replace."
+        ) from error
+    return Restored(_start_again(head.host), cancelled_jobs or 0)
+
+
+def _restore_database(dump: Path) -> int:
+    """Replace the database with what is in the file, cleaned; return how many of its jobs were cancelled."""
+    database_dumps.verify(dump)
+    with database_dumps.replacing(dump):
+        _refuse_newer()
+        # Its schema may be older than this version's.
+        call_command("migrate", verbosity=0)
+        end_what_was_open()
+        for action in DeferredAction.objects.filter(ended_at=None).select_related("server"):
+            end_deferral(
+                action, _("It was not done, because the panel was restored from a backup.")
+            )
+        return cancel_restored()
+
+
+def _refuse_newer() -> None:
+    """Raise `RestoreRefused` if a newer version has made the schema, which this one cannot know."""
+    migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    known = {*migrations, *(one for migration in migrations.values() for one in migration.replaces)}
+    if unknown := sorted(MigrationRecorder(connection).applied_migrations().keys() - known):
+        names = ", ".join(map(".".join, unknown[:3]))
+        raise RestoreRefused(
+            f"The backup is from a newer version of Saferoom, whose database this one does not know ({names}). "
+            "Install that version first."
+        )
 
 
 def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
@@ -123,4 +172,4 @@ def _start_again(host_name: str) -> list[str]:
     return [server.name for server in servers]
 
 
-__all__ = ["ArchiveError", "RestoreRefused", "restore"]
+__all__ = ["ArchiveError", "RestoreRefused", "RestoreUnfinished", "Restored", "restore"]

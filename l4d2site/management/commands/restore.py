@@ -18,7 +18,8 @@ class Command(BaseCommand):
     help = (
         "Restore a backup made by `manage.py backup`: the database, the servers' own files and the overlays. "
         "Servers that were running are started again once a worker runs and has installed the game. "
-        "Everybody has to sign in again, and invitations and links for new passwords from before do not work."
+        "Everybody has to sign in again, and invitations and links for new passwords from before do not work. "
+        "Jobs that waited or ran when it was made are cancelled."
     )
     requires_system_checks: list[str] = []  # There may be no table yet.
 
@@ -49,9 +50,11 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
-            started = restoring.restore(
+            restored = restoring.restore(
                 path, passphrase, replaces=options["replace"], say=self.stdout.write
             )
+        except restoring.RestoreUnfinished as error:
+            raise CommandError(str(error)) from error
         except (
             archives.ArchiveError,
             restoring.RestoreRefused,
@@ -66,5 +69,9 @@ class Command(BaseCommand):
             "passwords from before do not work any more. Passwords, second factors, roles and deactivated "
             "accounts are as they were when it was made."
         )
-        if started:
-            self.stdout.write(f"Will be started once a worker runs: {', '.join(started)}.")
+        if restored.cancelled_jobs:
+            self.stdout.write(
+                f"Jobs that waited or ran when it was made, and are cancelled now: {restored.cancelled_jobs}."
+            )
+        if restored.started:
+            self.stdout.write(f"Will be started once a worker runs: {', '.join(restored.started)}.")

@@ -1,11 +1,15 @@
 """Invitations: who makes them, and that each makes only one account."""
 
+import re
+import unicodedata
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core import mail
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client, override_settings
 from django.urls import reverse
@@ -14,6 +18,7 @@ from django.utils import timezone
 from l4d2site.accounts import people_pages
 from l4d2site.accounts.admin import PersonForm
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
+from l4d2site.accounts.names import choose_name
 from servers.models import Server
 from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
@@ -150,7 +155,12 @@ def test_a_token_that_was_not_signed_here_is_none(client: Client, invitation: In
     ("values", "complaint"),
     [
         ({"username": "Dana"}, "That name is taken."),
+        ({"username": "\uff24\uff21\uff2e\uff21"}, "That name is taken."),
         ({"username": "d\u0430na"}, "letters of several alphabets"),
+        ({"username": "\u0430\uff44min"}, "letters of several alphabets"),
+        ({"username": "\ufdfa" * 150}, "at most 150 characters"),
+        ({"username": "\ufdfa"}, "Enter a valid username"),
+        ({"username": "dana\u3164"}, "letters that nobody can see"),
         ({"password1": "short", "password2": "short"}, "at least 10 characters"),
         ({"password2": "another-password"}, "didn’t match"),
     ],
@@ -165,6 +175,79 @@ def test_what_cannot_be_is_told_and_the_link_stays_open(
         assert ("too short" in chosen, "too short" in repeated) == (True, False)
     assert Invitation.objects.open().exists()
     assert User.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("existing", "name"),
+    [
+        ("ärger", "ÄRGER"),
+        ("ΣΙΣΥΦΟΣ", "σισυφος"),
+        ("strasse", "straße"),
+        ("straße", "STRASSE"),
+        ("izmir", "\u0130zmir"),
+        ("admin", "adm\u0131n"),
+        ("adm\u0131n", "Admin"),
+        ("admin", "ad\u02bcmin"),
+        ("coco", "\u0441\u043e\u0441\u043e"),
+        ("\u0441\u043e\u0441\u043e", "coco"),
+    ],
+)
+def test_no_name_differs_from_another_only_in_case_or_in_letters_of_the_same_look(
+    db: None, existing: str, name: str
+) -> None:
+    owner = User.objects.create_user(existing)
+    with pytest.raises(ValidationError, match=r"is taken|looks like another"):
+        choose_name(name)
+    assert choose_name(name, owner) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("\ua4eedmin", "\u2c9flga", "\u0561dmin", "\u13aadmin", "admin\u03b1"),
+        *("\u115fadmin", "admin\u1160", "\uffa0admin"),
+    ],
+)
+def test_letters_of_other_alphabets_and_invisible_ones_are_refused(db: None, name: str) -> None:
+    with pytest.raises(ValidationError, match=r"several alphabets|nobody can see"):
+        choose_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "олег",
+            "Παύλος",
+            "João",
+            "Jürgen_99",
+            "\u0131\u015f\u0131k",
+            "王伟",
+            "tom王",
+            "たろう-サバー",
+            "kim.김",
+            "สมชาย",
+            "ali.علی",
+        ),
+        *("דנה@home", "अमर", "Նարեկ", "ꮳꮃꭹ", "na\u02bbeau", "o+1"),
+    ],
+)
+def test_honest_names_of_any_alphabet_are_taken(db: None, name: str) -> None:
+    assert choose_name(name) == unicodedata.normalize("NFKC", name)
+
+
+def test_no_ignorable_character_is_in_a_name(db: None) -> None:
+    """Those that Unicode calls "default ignorable", in DerivedCoreProperties.txt."""
+    ranges = [
+        *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5)),
+        *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164)),
+        *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
+        *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+    ]
+    for first, last in ranges:
+        for number in range(first, last + 1):
+            with pytest.raises(ValidationError):
+                choose_name(f"dana{chr(number)}")
 
 
 def test_who_has_an_account_is_told_to_sign_out_first(
@@ -236,9 +319,19 @@ def test_nobody_is_flooded_with_invitations(
         return "is on its way" in page
 
     with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
-        same = [invite(address) for address in ("a@example.org", "A@example.org", "a@example.org")]
-        assert same == [True, True, False]
-        assert [invite(f"b{number}@example.org") for number in range(28)] == [True] * 27 + [False]
+        same = (
+            "a@example.org",
+            "A@example.org",
+            "a@example.org",
+            '"a"@example.org',
+            '"\\a"@EXAMPLE.org',
+        )
+        assert [invite(address) for address in same] == [True, True, False, False, False]
+        event = AccountEvent.objects.get(kind=EventKind.THROTTLED)
+        assert (event.name, event.actor_name) == ("dana", "dana")
+        idn = ("a@b\u00fccher.example", "a@xn--bcher-kva.example", "a@B\u00dcCHER.example")
+        assert [invite(address) for address in idn] == [True, True, False]
+        assert [invite(f"b{number}@example.org") for number in range(23)] == [True] * 22 + [False]
         other = User.objects.create_superuser("olga", password="olga-password")
         assert [
             invite("a@example.org", sign_in(other)),
@@ -251,17 +344,28 @@ def test_nobody_is_flooded_with_invitations(
             "The invitation is ready."
             in as_dana.post(MAKE, {"note": "x"}, follow=True).content.decode()
         )
-    assert Invitation.objects.count() == 2 + 27 + 1 + 1
+    assert Invitation.objects.count() == 2 + 2 + 22 + 1 + 1
 
 
-def test_an_address_that_no_mail_reaches_is_refused(as_dana: Client, alice: User) -> None:
-    address = "v\u0131ctim@example.org"
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("v\u0131ctim@example.org", "Before the @, use only letters"),
+        ('"a\x01b"@example.org', "No mail can be sent to that address."),
+        ("a@" + "\u00fc" * 60 + ".example", "No mail can be sent to that address."),
+    ],
+)
+def test_an_address_that_no_mail_reaches_is_refused(
+    as_dana: Client, alice: User, address: str, reason: str
+) -> None:
     with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
         page = as_dana.post(MAKE, {"note": "", "email": address}, follow=True).content.decode()
-    assert "Before the @, use only letters" in page
+    assert reason in page
     assert not Invitation.objects.exists()
     form = PersonForm({"username": "alice", "email": address}, instance=alice)
     assert "email" in form.errors
+    with pytest.raises(CommandError, match=re.escape(reason)):
+        call_command("createsuperuser", username="eve", email=address, interactive=False)
     alice.email = address
     assert "email" not in PersonForm({"username": "alice", "email": address}, instance=alice).errors
 

@@ -17,13 +17,14 @@ from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import mail as mails
 from l4d2site.accounts.audit import describe_event
-from l4d2site.accounts.events import record_event
+from l4d2site.accounts.events import record_event, trim_events
 from l4d2site.accounts.models import (
     BY_COMMAND,
     AccountEvent,
     EventKind,
     Invitation,
     PendingSignIn,
+    PersonSession,
 )
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
 from l4d2site.accounts.reset_links import ResetTokens
@@ -69,16 +70,24 @@ def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
     ]
 
 
+@pytest.mark.parametrize("signed_in", ["", "bob", "alice"])
 def test_a_link_is_good_only_where_it_was_opened(
-    as_dana: Client, alice: User, client: Client
+    as_dana: Client, alice: User, bob: User, client: Client, signed_in: str
 ) -> None:
-    """Not where somebody has the session that they planted in that browser."""
-    planted, thief = SessionStore(), Client()
-    planted.create()
-    for one in (client, thief):
-        one.cookies["sessionid"] = planted.session_key or ""
+    """Not where somebody has the session that they planted in that browser, even one that is signed in."""
+    thief = browser(User.objects.get(username=signed_in)) if signed_in else Client()
+    if not signed_in:
+        planted = SessionStore()
+        planted.create()
+        thief.cookies["sessionid"] = planted.session_key or ""
+    client.cookies["sessionid"] = thief.cookies["sessionid"].value
     form = client.get(make_link(as_dana, alice)).headers["Location"]
+    assert client.cookies["sessionid"].value != thief.cookies["sessionid"].value
     assert "This link is no longer valid" in thief.get(form).content.decode()
+    assert thief.get(reverse("sessions")).status_code == 302
+    if signed_in:
+        assert "_auth_user_id" in client.session
+        assert PersonSession.objects.filter(session_id=client.session.session_key).exists()
     client.post(form, NEW)
     alice.refresh_from_db()
     assert alice.check_password("a-better-one-42")
@@ -220,7 +229,10 @@ def test_a_restored_backup_leaves_nobody_signed_in_and_no_link(
     assert not PendingSignIn.objects.filter(pk=waiting).exists()
     assert Client().get(invitation).status_code == 404
     assert "This link is no longer valid" in use(reset_link)
-    event = AccountEvent.objects.get(kind=EventKind.BACKUP_RESTORED)
+    AccountEvent.objects.update(at=timezone.now() - timedelta(days=4000))
+    trim_events()
+    event = AccountEvent.objects.get()
+    assert event.kind == EventKind.BACKUP_RESTORED
     assert (event.actor_name, describe_event(event).who) == (BY_COMMAND, "a command on the machine")
     AccountEvent.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(seconds=2))
     as_dana.force_login(dana)

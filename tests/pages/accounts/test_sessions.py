@@ -42,6 +42,16 @@ def session_of(client: Client) -> PersonSession:
     return PersonSession.objects.get(session_id=client.cookies["sessionid"].value)
 
 
+def test_the_sessions_of_a_removed_account_are_deleted(alice: User, bob: User) -> None:
+    browser(alice), browser(alice)
+    kept = session_of(browser(bob)).session_id
+    alice.delete()
+    assert list(Session.objects.values_list("pk", flat=True)) == [kept]
+    browser(User.objects.create_user("eve", password="eve-password"))
+    User.objects.filter(username="eve").delete()
+    assert list(Session.objects.values_list("pk", flat=True)) == [kept]
+
+
 def test_it_shows_where_one_is_signed_in(alice: User, bob: User) -> None:
     here = browser(alice)
     browser(alice, PHONE, "2001:db8::7")

@@ -1,7 +1,14 @@
-"""A panel whose database is lost and restored, in a separate process: `-m tests.site.backups.scenario`."""
+"""A panel whose database is lost and restored, in a separate process: `-m tests.site.backups.scenario NAME`."""
 
 import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import django
 
@@ -12,13 +19,20 @@ from django.conf import settings  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.sessions.models import Session  # noqa: E402
 from django.core.management import CommandError, call_command  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.db.migrations.recorder import MigrationRecorder  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import override_settings  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
-from jobs.models import Job  # noqa: E402
-from l4d2site.backups import archives  # noqa: E402
+from jobs.models import DeferredAction, Job, JobState, Worker  # noqa: E402
+from jobs.queue import claim_next_job, enqueue, register_worker  # noqa: E402
+from jobs.queue.transitions import RESTORED  # noqa: E402
+from l4d2site.accounts.models import AccountEvent, EventKind, Invitation, PendingSignIn  # noqa: E402
+from l4d2site.backups import archives, restoring  # noqa: E402
 from l4d2site.backups.keeping import read_last  # noqa: E402
 from servers.models import (  # noqa: E402
+    ActualState,
     Blueprint,
     DesiredState,
     Host,
@@ -80,9 +94,15 @@ def texts_of(reference: str) -> list[bytes]:
     return [get_store().read(file.sha256, 100) for file in files]
 
 
-def main() -> None:
+def back_up_database() -> Path:
+    """Make a backup without any files."""
+    say("backup", "--database-only")
+    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    return archive
+
+
+def restore_all() -> None:
     """Back up, be refused whenever something would be lost, and restore."""
-    call_command("migrate", verbosity=0)
     make_servers()
     reference = make_versions()
     Client().force_login(User.objects.get(username="kim"))
@@ -147,5 +167,111 @@ def main() -> None:
     assert [path.name for path in settings.BACKUP_DIR.iterdir()] == [archive.name]
 
 
+def cancel_jobs() -> None:
+    """What waited or ran when the backup was made does not run after it is restored."""
+    make_servers()
+    (UPPER / "mine").unlink()
+    alpha, bravo = Server.objects.order_by("name")
+    running = enqueue("stop", server=alpha, requested_by=None)
+    worker = register_worker(Host.local(), concurrency=1, is_claiming=True)
+    assert claim_next_job(worker) == running
+    waiting = enqueue("delete", server=bravo, requested_by=None)
+    DeferredAction.objects.create(
+        server=bravo, operation="restart", until=timezone.now() + timedelta(days=1)
+    )
+    archive = back_up_database()
+    Worker.objects.update(stopped_at=timezone.now())
+    output = say("restore", str(archive), "--replace")
+    assert "Jobs that waited or ran when it was made, and are cancelled now: 2." in output
+    for job in (running, waiting):
+        job.refresh_from_db()
+        assert (job.state, job.error) == (JobState.CANCELLED, RESTORED)
+    alpha.refresh_from_db()
+    assert alpha.actual_state == ActualState.UNKNOWN
+    assert "restored from a backup" in DeferredAction.objects.get(ended_at__isnull=False).outcome
+    assert not Worker.objects.filter(stopped_at=None).exists()
+
+
+def cross_versions() -> None:
+    """A backup of an older schema is put back over a newer one; one of a newer schema is refused."""
+    call_command("migrate", "accounts", "0010", verbosity=0)
+    User.objects.create_user("kim")
+    archive = back_up_database()
+    call_command("migrate", verbosity=0)
+    kim = User.objects.get()
+    PendingSignIn.objects.create(user=kim, begun_at=timezone.now())
+    User.objects.update(username="somebody")
+    say("restore", str(archive))
+    assert list(User.objects.values_list("username", flat=True)) == ["kim"]
+    assert not PendingSignIn.objects.exists()
+    assert AccountEvent.objects.filter(kind=EventKind.BACKUP_RESTORED).exists()
+
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("accounts", "9999_later")
+    archive.unlink()
+    archive = back_up_database()
+    recorder.record_unapplied("accounts", "9999_later")
+    User.objects.update(username="somebody")
+    said = refuse("restore", str(archive))
+    assert "newer version of Saferoom" in said
+    assert "accounts.9999_later" in said
+    assert list(User.objects.values_list("username", flat=True)) == ["somebody"]
+    assert ("accounts", "9999_later") not in recorder.applied_migrations()
+
+
+def survive_kills() -> None:
+    """A restore that is killed leaves the database as it was, or restored with nothing open."""
+    kim = User.objects.create_user("kim", is_superuser=True)
+    Client().force_login(kim)
+    Invitation.objects.create(made_by=kim)
+    enqueue("check", host=Host.local(), requested_by=None)
+    archive = back_up_database()
+    User.objects.update(username="somebody")
+    outcomes = []
+    for name in ("call_command", "end_what_was_open", "cancel_restored", "_start_again"):
+        for is_done in (False, True):
+            kill_restore(archive, name, is_done=is_done)
+            is_restored = User.objects.filter(username="kim").exists()
+            outcomes.append(is_restored)
+            assert Session.objects.exists() != is_restored, (name, is_done)
+            assert Invitation.objects.open().exists() != is_restored
+            assert Job.objects.queued().exists() != is_restored
+            restored = AccountEvent.objects.filter(kind=EventKind.BACKUP_RESTORED)
+            assert restored.exists() == is_restored
+    assert outcomes == [False] * 6 + [True] * 2
+
+
+def kill_restore(archive: Path, name: str, *, is_done: bool) -> None:
+    """Restore it in a process that is killed before or after a step, a function of `restoring`."""
+    connection.close()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kill_at(restoring, name, is_done=is_done)
+            say("restore", str(archive), "--replace")
+        finally:
+            os._exit(1)
+    _pid, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status), f"it was not killed at {name}"
+
+
+def kill_at(module: ModuleType, name: str, *, is_done: bool) -> None:
+    """Kill this process when a function is called, or when it is done."""
+    function: Callable[..., Any] = getattr(module, name)
+
+    def die(*arguments: Any, **options: Any) -> None:
+        if is_done:
+            function(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, name, die)
+
+
+SCENARIOS = {
+    scenario.__name__: scenario
+    for scenario in (restore_all, cancel_jobs, cross_versions, survive_kills)
+}
+
 if __name__ == "__main__":
-    main()
+    call_command("migrate", verbosity=0)
+    SCENARIOS[sys.argv[1]]()
