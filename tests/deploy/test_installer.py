@@ -79,6 +79,7 @@ class TestAnswers:
             (b"{", "are damaged: Expecting property name"),
             (b"[]", "are damaged: it is no object of JSON"),
             (b'{"name": 5}', "are damaged: name is 5"),
+            (b'{"admin": "a\\u0000"}', "are damaged: admin is 'a.x00'"),
             (b'{"name": "\xe4"}', "are damaged: 'utf-8' codec"),
         ],
     )
