@@ -189,7 +189,12 @@ def _find_fault(arguments: Sequence[str]) -> str:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            return f"The argument {str(os.fsencode(argument))[1:]} is not UTF-8."
+            data = os.fsencode(argument)
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                return f"The argument {str(data)[1:]} is not UTF-8."
+            return f"The argument {text!r} is UTF-8, and this locale is not: set LC_ALL=C.UTF-8."
     return ""
 
 

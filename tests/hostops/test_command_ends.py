@@ -209,6 +209,16 @@ def test_a_closed_output_is_told_before_anything_is_done() -> None:
     assert "Standard output is closed" in said
 
 
-def test_an_argument_that_is_no_text_is_named() -> None:
-    said = "The argument 'a\\xff' is not UTF-8.\n"
-    assert run(fail(AssertionError()), nowhere(), ["name", "a\udcff"]) == (2, said)
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("a\udcff", "The argument 'a\\xff' is not UTF-8.\n"),
+        # In a locale without UTF-8.
+        (
+            "\udcc3\udca9",
+            "The argument 'é' is UTF-8, and this locale is not: set LC_ALL=C.UTF-8.\n",
+        ),
+    ],
+)
+def test_an_argument_that_is_no_text_is_named(argument: str, said: str) -> None:
+    assert run(fail(AssertionError()), nowhere(), ["name", argument]) == (2, said)
