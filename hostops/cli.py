@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hostops.blob_sources import FolderSource
-from hostops.command_ends import EXIT_FAILED, EXIT_USAGE, tell
+from hostops.command_ends import EXIT_FAILED, EXIT_USAGE, has_lost_output, tell
 from hostops.drivers import unit_files
 from hostops.drivers.systemctl import Manager, Systemctl
 from hostops.errors import HostError, OperationCancelled
@@ -419,6 +419,8 @@ def _logs(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
                 shown_run = run
             print(_plain(line))
         sys.stdout.flush()
+        if has_lost_output():
+            return 0
         is_at_end = not chunk.lines
         position = chunk.position
         if is_at_end and (not options.follow or cancel.wait(_FOLLOW_SECONDS)):
@@ -472,7 +474,7 @@ def _prune_content(host: Host, _options: argparse.Namespace, _cancel: CancelToke
             "Nothing was removed: a version is being laid out just now, or what a server is made of cannot be "
             "read. Try again in a while."
         )
-    print(f"{pruned.versions} versions and {pruned.freed_bytes:,} bytes of files were removed.")
+    tell(f"{pruned.versions} versions and {pruned.freed_bytes:,} bytes of files were removed.")
     return 0
 
 

@@ -1,4 +1,9 @@
-"""How a command ends: with a sentence and an exit code, also if its output cannot be written.
+"""What becomes of a command's output, and how the command ends: with a sentence and an exit code.
+
+The rule: what a command does continues, whatever becomes of what it prints. A reader that has left (EPIPE)
+does not come back, so nothing is written any more. After any other error the next line is tried: a full disk
+may have room again. Only `tell_or_raise` raises, for what has to be read. The exit code tells whether the
+command has done its work. What it prints is part of that, what it tells beside it (`tell`, stderr) is not.
 
 For `manage.py`, `python -m hostops` and deploy/, which runs on a bare machine: standard library alone.
 """
@@ -10,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -18,33 +23,78 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
-_OF_OUTPUT = "This was in printing."
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-class Output(io.TextIOWrapper):
-    """A standard stream that keeps why it could not be written. Characters that it cannot have are escaped.
+class Stream(Protocol):
+    """What text can be written to: an `Output`, or something around one."""
 
-    It goes on trying: the disk of a log may be full for a while.
-    """
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> None:
+        """Write what is in the buffer."""
+
+
+class Output(io.TextIOWrapper):
+    """A standard stream by that rule. Characters that it cannot have are escaped."""
 
     lost: OSError | None = None
-    is_given_up = False
-    """Set in the end, as Python would try once more, and complain."""
+    """Why something could not be written, at least for a while."""
+    is_incomplete = False
+    """Whether that was part of the work."""
+    _is_given_up = False
+    _has_work = False
+    """Whether the buffer may have part of the work in it."""
 
     def __init__(self, stream: Any) -> None:
         at_once = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-        super().__init__(stream.detach(), stream.encoding, "backslashreplace", **at_once)
+        binary = stream.detach()
+        if isinstance(binary, io.RawIOBase):
+            # As with PYTHONUNBUFFERED. Of a line for which a disk has too little room, it would drop the end.
+            binary = io.BufferedWriter(binary)
+        super().__init__(binary, stream.encoding, "backslashreplace", **at_once)
 
     def write(self, text: str) -> int:
-        """Write, and keep the error if that fails."""
+        """Write part of the work."""
+        self._has_work = True
+        self.is_incomplete |= self._is_given_up
         with self._kept():
-            return super().write(text)
+            self._write(text)
+        return len(text)
 
     def flush(self) -> None:
-        """Write what is in the buffer, and keep the error if that fails."""
+        """Write what is in the buffer."""
+        if self._is_given_up:
+            return
         with self._kept():
-            if not self.is_given_up:
+            super().flush()
+            self._has_work = False
+
+    def write_beside(self, text: str) -> None:
+        """Write, at once, what is no part of the work."""
+        self.flush()
+        if self._is_given_up:
+            return
+        with self._kept():
+            self._write(text)
+            super().flush()
+
+    def write_or_raise(self, text: str) -> None:
+        """Write at once. Raises `OSError` if that fails."""
+        if self._is_given_up and self.lost:
+            raise self.lost
+        try:
+            self._write(text)
+            super().flush()
+        except OSError as error:
+            self._lose(error)
+            raise
+
+    def _write(self, text: str) -> None:
+        if not self._is_given_up:
+            super().write(text)
+            if self.write_through:
                 super().flush()
 
     @contextmanager
@@ -52,16 +102,18 @@ class Output(io.TextIOWrapper):
         try:
             yield
         except OSError as error:
-            error.add_note(_OF_OUTPUT)
-            self.lost = error
-            raise
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self.lost = error
+        self.is_incomplete |= self._has_work
+        self._is_given_up |= isinstance(error, BrokenPipeError)
 
 
 def run_command(main: Callable[[], int | None]) -> int:
     """Call `main` and return the exit code, whichever way it ends. Only faults of the code are tracebacks.
 
-    A command whose output cannot be written has failed, whatever it did. If only its reader has left, such as
-    `head`, it fails without words, as other programs do.
+    If a reader has left, such as `head`, what could not be printed is not mentioned, as by other programs.
     """
     is_closed = sys.stdout is None
     _open_missing_streams()
@@ -73,7 +125,6 @@ def run_command(main: Callable[[], int | None]) -> int:
         tell(fault, errors)
         return EXIT_USAGE
     code: int | str | None
-    raised: OSError | None = None
     try:
         code = main()
     except SystemExit as end:
@@ -81,42 +132,55 @@ def run_command(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except OSError as error:
-        code, raised = EXIT_FAILED, error
+        code = _describe(error)
     if isinstance(code, str):
         tell(code, errors)
         code = EXIT_FAILED
-    with suppress(OSError):
-        output.flush()
-    if raised is not None:
-        if _OF_OUTPUT in getattr(raised, "__notes__", ()):
-            code = None  # It is told below.
-        else:
-            tell(_describe(raised), errors)
-    if (lost := output.lost or errors.lost) is None:
+    output.flush()
+    errors.flush()
+    if output.lost is None:
         return code or 0
-    if not isinstance(lost, BrokenPipeError):
-        tell(f"The output could not be written: {lost.strerror}.", errors)
-    output.is_given_up = errors.is_given_up = True
-    return code or (EXIT_BROKEN_PIPE if isinstance(lost, BrokenPipeError) else EXIT_FAILED)
+    has_left = isinstance(output.lost, BrokenPipeError)
+    if not has_left:
+        tell(f"The output could not be written: {output.lost.strerror}.", errors)
+    if output.is_incomplete:
+        code = code or (EXIT_BROKEN_PIPE if has_left else EXIT_FAILED)
+    return code or 0
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
-    """Print a line at once, even into a pipe. What is being done goes on if it cannot be written.
-
-    `run_command` tells of that in the end.
-    """
+def tell(text: str, stream: Stream | None = None) -> None:
+    """Print a line at once, even into a pipe, that is no part of the work: it does not matter if that fails."""
+    stream = stream or sys.stdout
+    write = getattr(stream, "write_beside", stream.write)
     with suppress(OSError):
-        print(text, file=stream or sys.stdout, flush=True)
+        write(f"{text}\n")
+        stream.flush()
+
+
+def tell_or_raise(text: str, stream: Stream | None = None) -> None:
+    """Print a line at once that has to be read. Raises `OSError` if it cannot be written."""
+    stream = stream or sys.stdout
+    write = getattr(stream, "write_or_raise", stream.write)
+    write(f"{text}\n")
+    stream.flush()
+
+
+def has_lost_output() -> bool:
+    """Return whether something could not be printed: what does nothing but print may end then."""
+    return isinstance(sys.stdout, Output) and sys.stdout.lost is not None
 
 
 def _open_missing_streams() -> None:
     """Let standard streams that are closed lead nowhere.
 
-    Else the next file that is opened would take the place of one, and get what is printed there.
+    Else the next file that is opened would take the place of one, and get what is printed there; also in a
+    program that is started.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _find_fault(arguments: Sequence[str]) -> str:
@@ -125,7 +189,12 @@ def _find_fault(arguments: Sequence[str]) -> str:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            return f"The argument {str(os.fsencode(argument))[1:]} is not UTF-8."
+            data = os.fsencode(argument)
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                return f"The argument {str(data)[1:]} is not UTF-8."
+            return f"The argument {text!r} is UTF-8, and this locale is not: set LC_ALL=C.UTF-8."
     return ""
 
 

@@ -250,7 +250,7 @@ def read_last() -> Answers:
     kinds = {field.name: type(field.default) for field in fields(Answers)}
     known = {name: value for name, value in document.items() if name in kinds}
     for name, value in known.items():
-        if not isinstance(value, kinds[name]):
+        if not isinstance(value, kinds[name]) or "\0" in str(value):
             raise _broken(f"{name} is {value!r}")
     return Answers(**known)
 

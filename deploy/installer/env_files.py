@@ -54,8 +54,12 @@ def read(path: Path) -> dict[str, str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file. Raises `InstallError` if it is not UTF-8, and `OSError`."""
+    """Return the text of a file. Raises `InstallError` if it is not UTF-8 or has a NUL, and `OSError`."""
     data = path.read_bytes()
+    if (at := data.find(b"\0")) >= 0:
+        # systemd does not read such a file, and no variable can have one.
+        line = data.count(b"\n", 0, at) + 1
+        raise InstallError(f"Line {line} of {path} has a NUL character.", "Write the line again.")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ from deploy.installer.answers import Answers, as_json
 from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
+from hostops.command_ends import tell_or_raise
 
 _TRIED = {("debian", "12")}
 _WRITTEN_FOR = {("debian", "13"), ("ubuntu", "24.04")}
@@ -39,6 +40,7 @@ class Installation:
         source: Path,
         say: Callable[[str], None],
         *,
+        say_or_raise: Callable[[str], None] = tell_or_raise,
         archive: Path | None = None,
         passphrase_file: Path | None = None,
     ) -> None:
@@ -47,6 +49,7 @@ class Installation:
         self._last = last
         self._source = source
         self._say = say
+        self._say_or_raise = say_or_raise
         self._archive = archive
         self._passphrase_file = passphrase_file
         self._release = releases.find(source)
@@ -275,12 +278,25 @@ class Installation:
         )
 
     def _make_admin(self) -> None:
-        said = self._manage("makefirstadmin", "--name", self._answers.admin)
+        name = self._answers.admin
+        # It is stored nowhere, so nobody is made while nothing can be read.
+        self._show("If an admin is made now, its password follows.", "")
+        said = self._manage("makefirstadmin", "--name", name)
         _before, beginning, rest = said.partition("Sign in as ")
         if beginning:
-            # Shown at once, and again at the end: it is stored nowhere.
+            # Shown at once, and again at the end.
             self._first_password = f"{beginning}{rest.rstrip()}\n"
-            self._say(indent(self._first_password, "   "))
+            self._show(
+                self._first_password, f"Give {name} another one: saferoom changepassword {name}"
+            )
+
+    def _show(self, text: str, cure: str) -> None:
+        try:
+            self._say_or_raise(indent(text, "   "))
+        except OSError as error:
+            raise InstallError(
+                f"The admin's password could not be shown: {error.strerror}.", cure
+            ) from error
 
     def _switch(self) -> None:
         releases.switch(self._machine, self._release)

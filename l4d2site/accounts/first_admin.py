@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
@@ -13,11 +14,16 @@ from l4d2site.accounts.models import FirstPassword
 from l4d2site.accounts.names import choose_name
 
 
+class UnreadPasswordError(Exception):
+    """The password of the first admin could not be shown, so there is none; the text says why."""
+
+
 def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
     """Create an admin if there is none; return whether one was created.
 
     The password is `given`, or generated here. A generated one is stored nowhere and must be changed. Raises
-    `ValidationError` for a given one that no form would take, and for a name that nobody could sign in with.
+    `ValidationError` for a given one that no form would take, and for a name that nobody could sign in with,
+    and `UnreadPasswordError` if `say` cannot print the generated one, which it reports by an `OSError`.
     """
     if User.objects.filter(is_superuser=True).exists():
         return False
@@ -36,12 +42,18 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
         # Shown before the commit: an admin whose password nobody has seen would lock everybody out.
         if given:
             text = _("Sign in as %(name)s with the password in SAFEROOM_ADMIN_PASSWORD.")
-            say(text % {"name": name})
+            with suppress(OSError):  # The one who gave it knows it.
+                say(text % {"name": name})
         else:
             text = _(
                 "Sign in as %(name)s with this password, which is not shown again. "
                 "You choose your own then."
             )
             # On a line of its own, so that nothing else is copied with it.
-            say(f"{text % {'name': name}}\n\n    {password}\n")
+            try:
+                say(f"{text % {'name': name}}\n\n    {password}\n")
+            except OSError as error:
+                raise UnreadPasswordError(
+                    f"No admin was made, as the password could not be shown: {error.strerror}."
+                ) from error
     return True

@@ -43,6 +43,9 @@ def test_what_versions_of_systemd_read_differently_is_refused(tmp_path: Path) ->
     path.write_bytes(b"A=1\nB=\xe4\n")
     with pytest.raises(InstallError, match=r"Line 2 of .*worker\.env is not UTF-8"):
         env_files.read(path)
+    path.write_bytes(b"A=1\nB=2\n#\0\n")
+    with pytest.raises(InstallError, match=r"Line 3 of .*worker\.env has a NUL character"):
+        env_files.read(path)
 
 
 @pytest.mark.parametrize(

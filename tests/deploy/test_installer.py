@@ -1,6 +1,7 @@
 """The installer's rules, without a machine: what it asks for, what a release is, what a failed step says."""
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -19,6 +20,8 @@ from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.installation import Installation
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
+from hostops.command_ends import tell
+from tests.hostops.test_command_ends import Failing, run, stream_on
 from tests.systemd.sandbox import REPOSITORY
 from tests.waiting import wait_until
 
@@ -76,6 +79,7 @@ class TestAnswers:
             (b"{", "are damaged: Expecting property name"),
             (b"[]", "are damaged: it is no object of JSON"),
             (b'{"name": 5}', "are damaged: name is 5"),
+            (b'{"admin": "a\\u0000"}', "are damaged: admin is 'a.x00'"),
             (b'{"name": "\xe4"}', "are damaged: 'utf-8' codec"),
         ],
     )
@@ -365,13 +369,33 @@ def test_the_first_password_stands_on_a_line_of_its_own(monkeypatch: pytest.Monk
     said: list[str] = []
     machine = Machine(is_dry_run=True, say=said.append)
     given = collect()
-    installation = Installation(machine, given, given, REPOSITORY, said.append)
+    installation = Installation(
+        machine, given, given, REPOSITORY, said.append, say_or_raise=said.append
+    )
     text = "Sign in as admin with this password:\n\n    Secret-1\n\n"
     monkeypatch.setattr(installation, "_manage", lambda *_: f"A warning.\n{text}")
     installation._make_admin()
     for shown in ("\n".join(said), installation.summary()):
         assert "Secret-1" in [line.strip() for line in shown.splitlines()]
         assert "A warning" not in shown
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_no_admin_is_made_while_its_password_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    ran: list[str] = []
+    machine = Machine(is_dry_run=True, say=ran.append)
+
+    def main() -> None:
+        given = collect()
+        installation = Installation(machine, given, given, REPOSITORY, tell)
+        with pytest.raises(InstallError, match="The admin's password could not be shown"):
+            installation._make_admin()
+
+    run(main, stream_on(Failing(number)))
+    assert ran == []
 
 
 def test_the_sites_name_and_certificates_are_the_ones_that_were_asked_for() -> None:

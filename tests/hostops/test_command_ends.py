@@ -1,15 +1,18 @@
-"""How commands end: whatever becomes of their output, with a sentence and an exit code."""
+"""What commands do whatever becomes of their output, and how they end: with a sentence and an exit code."""
 
 import errno
 import io
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import pytest
 
-from hostops.command_ends import run_command, tell
+from hostops.command_ends import has_lost_output, run_command, tell, tell_or_raise
+from tests.systemd.sandbox import REPOSITORY
 
 
 class Failing(io.RawIOBase):
@@ -31,7 +34,10 @@ class Failing(io.RawIOBase):
         return len(data)
 
 
-def stream_on(file: io.RawIOBase) -> TextIO:
+def stream_on(file: io.RawIOBase, *, is_unbuffered: bool = False) -> TextIO:
+    """Return a stream as Python makes it, also as it does with PYTHONUNBUFFERED."""
+    if is_unbuffered:
+        return io.TextIOWrapper(file, "ascii", write_through=True)  # type: ignore[type-var]
     return io.TextIOWrapper(io.BufferedWriter(file), "ascii")
 
 
@@ -40,13 +46,16 @@ def nowhere() -> TextIO:
 
 
 def run(
-    main: Callable[[], int | None], output: TextIO | None = None, arguments: Sequence[str] = ()
+    main: Callable[[], int | None],
+    output: TextIO | None = None,
+    arguments: Sequence[str] = (),
+    errors: TextIO | None = None,
 ) -> tuple[int, str]:
     """Run a command with streams of its own; return its exit code, and what it has printed to stderr."""
     written = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", output)
-        patch.setattr(sys, "stderr", io.TextIOWrapper(written, "utf-8"))
+        patch.setattr(sys, "stderr", errors or io.TextIOWrapper(written, "utf-8"))
         patch.setattr(sys, "argv", ["program", *arguments])
         code = run_command(main)
         sys.stdout.flush()  # As Python does at its end; another error would be complained about.
@@ -90,42 +99,104 @@ def test_a_fault_of_the_code_stays_a_traceback(error: Exception) -> None:
         run(fail(error), nowhere())
 
 
-@pytest.mark.parametrize("is_at_once", [False, True])
-def test_output_that_cannot_be_written_is_told_once_all_is_done(is_at_once: bool) -> None:
+WHATEVER_THE_BUFFERING = pytest.mark.parametrize("is_unbuffered", [False, True])
+NO_SPACE = "The output could not be written: No space left on device.\n"
+
+
+@WHATEVER_THE_BUFFERING
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, NO_SPACE), (errno.EPIPE, "")])
+def test_what_is_done_continues_and_its_exit_code_is_that_of_the_work(
+    number: int, said: str, is_unbuffered: bool
+) -> None:
+    reached: list[str] = []
+
+    def work() -> None:
+        tell("begun")
+        print("in full", file=sys.stderr)
+        tell("done")
+        reached.append("the end of the work")
+
+    def answer() -> None:
+        tell("found")
+        print("the answer")
+        print("its second line", flush=True)
+        reached.append("the end of the answer")
+
+    def stream() -> TextIO:
+        return stream_on(Failing(number), is_unbuffered=is_unbuffered)
+
+    assert run(work, stream()) == (0, "in full\n" + said)
+    assert run(answer, stream()) == (141 if number == errno.EPIPE else 1, said)
+    assert run(work, nowhere(), errors=stream()) == (0, "")
+    assert run(lambda: sys.exit("why"), nowhere(), errors=stream()) == (1, "")
+    assert reached == ["the end of the work", "the end of the answer", "the end of the work"]
+
+
+@WHATEVER_THE_BUFFERING
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_what_has_to_be_read_raises(number: int, is_unbuffered: bool) -> None:
     reached: list[str] = []
 
     def main() -> None:
-        if is_at_once:
-            tell("begun")
-            tell("going on")
-        else:
-            print("begun")
+        tell("lost")
+        with pytest.raises(OSError, match=os.strerror(number)):
+            tell_or_raise("a password")
         reached.append("the end")
 
-    said = "The output could not be written: No space left on device.\n"
-    assert run(main, stream_on(Failing(errno.ENOSPC))) == (1, said)
+    run(main, stream_on(Failing(number), is_unbuffered=is_unbuffered))
     assert reached == ["the end"]
 
 
-def test_a_reader_that_has_left_ends_what_prints_without_words() -> None:
+def test_a_line_that_has_to_be_read_is_not_torn_by_a_disk_that_is_nearly_full() -> None:
+    class NearlyFull(Failing):
+        """A file with room for ten more bytes."""
+
+        def write(self, data: memoryview) -> int:  # type: ignore[override]
+            if room := 10 - len(self.written):
+                self.written += data[:room]
+                return min(room, len(data))
+            raise OSError(errno.ENOSPC, "No space")
+
     def main() -> None:
-        while True:
+        with pytest.raises(OSError, match="No space"):
+            tell_or_raise("a long password")
+
+    run(main, stream_on(NearlyFull(0), is_unbuffered=True))
+
+
+@WHATEVER_THE_BUFFERING
+def test_what_only_prints_can_end_when_its_reader_has_left(is_unbuffered: bool) -> None:
+    def main() -> None:
+        while not has_lost_output():
             print("a line", flush=True)
 
-    assert run(main, stream_on(Failing(errno.EPIPE))) == (141, "")
+    assert run(main, stream_on(Failing(errno.EPIPE), is_unbuffered=is_unbuffered)) == (141, "")
 
 
-def test_a_stream_is_tried_again_as_a_full_disk_may_have_space_later() -> None:
-    file = Failing(errno.ENOSPC)
+@WHATEVER_THE_BUFFERING
+def test_a_full_disk_is_tried_again_and_a_reader_that_has_left_is_not(is_unbuffered: bool) -> None:
+    for number, is_kept in ((errno.ENOSPC, True), (errno.EPIPE, False)):
+        file = Failing(number)
 
-    def main() -> None:
-        tell("lost")
-        file.number = 0
-        tell("kept")
+        def main(file: Failing = file) -> None:
+            tell("lost")
+            file.number = 0
+            tell("kept")
 
-    said = "The output could not be written: No space left on device.\n"
-    assert run(main, stream_on(file)) == (1, said)
-    assert b"kept" in file.written
+        said = NO_SPACE if is_kept else ""
+        assert run(main, stream_on(file, is_unbuffered=is_unbuffered)) == (0, said)
+        assert (b"kept" in file.written) == is_kept
+
+
+def test_a_program_that_is_started_has_the_streams_that_were_closed() -> None:
+    """Else the first file that it opens would become its stderr."""
+    program = "import os; os.fstat(2)"
+    starts = (
+        f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
+    )
+    runs = f"from hostops.command_ends import run_command; run_command(lambda: exec({starts!r}))"
+    shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(runs)} 2>&- <&-"
+    assert subprocess.run(["sh", "-c", shell], cwd=REPOSITORY).returncode == 0
 
 
 def test_a_failure_keeps_its_code_if_nobody_reads() -> None:
@@ -138,6 +209,16 @@ def test_a_closed_output_is_told_before_anything_is_done() -> None:
     assert "Standard output is closed" in said
 
 
-def test_an_argument_that_is_no_text_is_named() -> None:
-    said = "The argument 'a\\xff' is not UTF-8.\n"
-    assert run(fail(AssertionError()), nowhere(), ["name", "a\udcff"]) == (2, said)
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("a\udcff", "The argument 'a\\xff' is not UTF-8.\n"),
+        # In a locale without UTF-8.
+        (
+            "\udcc3\udca9",
+            "The argument 'é' is UTF-8, and this locale is not: set LC_ALL=C.UTF-8.\n",
+        ),
+    ],
+)
+def test_an_argument_that_is_no_text_is_named(argument: str, said: str) -> None:
+    assert run(fail(AssertionError()), nowhere(), ["name", argument]) == (2, said)

@@ -1,10 +1,12 @@
 """What `manage.py check` says about the machine."""
 
+import errno
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +15,9 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
+from django.test import override_settings
 
+from jobs.management.commands import runjobs
 from l4d2site import checks
 from l4d2site.checks import (
     check_proxies,
@@ -25,6 +29,16 @@ from l4d2site.checks import (
 )
 from l4d2site.gate.addresses import TrustedProxies
 from l4d2site.management.commands import serve
+from tests.hostops.test_command_ends import Failing, nowhere, run, stream_on
+
+
+@pytest.mark.parametrize("module", [serve, runjobs])
+def test_what_runs_for_long_starts_although_remarks_cannot_be_written(module: ModuleType) -> None:
+    """The log may be on the disk that is full."""
+    errors = stream_on(Failing(errno.ENOSPC))
+    with override_settings(SECRETS_KEYS=()):  # There is a remark on that.
+        code, _ = run(lambda: module.Command().check(), nowhere(), errors=errors)
+    assert code == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from hostops.command_ends import tell
 from jobs.queue import prune_jobs
 
 MOST_DAYS = 36_500
@@ -29,4 +30,4 @@ class Command(BaseCommand):
         if not 1 <= days <= MOST_DAYS:
             raise CommandError(f"--older-than-days must be from 1 to {MOST_DAYS}.")
         count = prune_jobs(timezone.now() - timedelta(days=days))
-        self.stdout.write(f"Deleted {count} jobs that ended more than {days} days ago.")
+        tell(f"Deleted {count} jobs that ended more than {days} days ago.", self.stdout)

@@ -6,12 +6,12 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
+from hostops.command_ends import tell
 from hostops.specs import NAME_PATTERN
 from jobs.database import BEHIND, is_away, is_schema_behind, keep_private
-from jobs.printing import LongCommand, print_line
 from jobs.worker import SystemdNotifier, worker_loop
 from servers.config import OtherKeysError, move_found_secrets
 from servers.models import Host
@@ -31,7 +31,7 @@ def job_count(text: str) -> int:
     return int(text)
 
 
-class Command(LongCommand):
+class Command(BaseCommand):
     """Parses the arguments and starts the worker."""
 
     help = (
@@ -72,7 +72,7 @@ class Command(LongCommand):
             move_found_secrets()
         except OtherKeysError as error:
             # Other jobs still work; starting a server whose password this worker cannot read reports it again.
-            print_line(self.stderr, str(error))
+            tell(str(error), self.stderr)
         except DatabaseError as error:
             if not is_away(error):
                 raise
@@ -83,7 +83,7 @@ class Command(LongCommand):
         systemd = SystemdNotifier()
 
         def on_ready() -> None:
-            self.say(f"Worker of host {host.name} is ready.")
+            tell(f"Worker of host {host.name} is ready.", self.stdout)
             systemd.ready()
 
         worker_loop(

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from hostops.command_ends import tell
 from l4d2site.backups.making import FAULTS, make_backup
 
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 with_content=settings.BACKUP_CONTENT
                 and not options["without_content"]
                 and not options["database_only"],
-                say=self.stdout.write,
+                say=lambda text: tell(text, self.stdout),
             )
         except FAULTS as error:
             raise CommandError(f"No backup was made. {error}") from error
@@ -45,10 +46,10 @@ class Command(BaseCommand):
             self.stderr.write(f"Left out: {text}")
         if len(made.skipped) > 20:
             self.stderr.write(f"Left out: {len(made.skipped) - 20} more.")
-        self.stdout.write(f"{made.path}: {made.bytes:,} bytes, {made.members} members, verified.")
+        tell(f"{made.path}: {made.bytes:,} bytes, {made.members} members, verified.", self.stdout)
         if not made.is_sealed:
             self.stderr.write(
                 "It is not sealed, so SECRETS_KEYS is not in it: set BACKUP_PASSPHRASE_FILE, or keep them too."
             )
         for path in made.removed:
-            self.stdout.write(f"Removed {path.name}.")
+            tell(f"Removed {path.name}.", self.stdout)

@@ -5,7 +5,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from l4d2site.accounts.first_admin import make_first_admin
+from hostops.command_ends import tell_or_raise
+from l4d2site.accounts.first_admin import UnreadPasswordError, make_first_admin
 
 
 class Command(BaseCommand):
@@ -20,12 +21,9 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Create the admin."""
         try:
-            make_first_admin(options["name"], self.say)
+            make_first_admin(options["name"], lambda text: tell_or_raise(text, self.stdout))
         except ValidationError as error:
             reason = " ".join(error.messages)
             raise CommandError(f"{options['name']!r} cannot be the name: {reason}") from None
-
-    def say(self, text: str) -> None:
-        """Print a line immediately, even into a pipe."""
-        self.stdout.write(text)
-        self.stdout.flush()
+        except UnreadPasswordError as error:
+            raise CommandError(str(error)) from None

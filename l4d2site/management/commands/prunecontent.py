@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from hostops.command_ends import tell
 from servers.store import BlobError, sweep_store
 
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Nothing was removed. {error} Remove that version, or put the file back from a backup."
             ) from error
-        self.stdout.write(
-            f"Removed {swept.removed} files, {swept.removed_bytes:,} bytes; {swept.kept} are needed."
+        tell(
+            f"Removed {swept.removed} files, {swept.removed_bytes:,} bytes; {swept.kept} are needed.",
+            self.stdout,
         )

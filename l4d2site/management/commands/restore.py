@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from hostops.command_ends import tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
 from l4d2site.backups.database_dumps import DumpError
@@ -51,7 +52,10 @@ class Command(BaseCommand):
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
             restored = restoring.restore(
-                path, passphrase, replaces=options["replace"], say=self.stdout.write
+                path,
+                passphrase,
+                replaces=options["replace"],
+                say=lambda text: tell(text, self.stdout),
             )
         except restoring.RestoreUnfinished as error:
             raise CommandError(str(error)) from error
@@ -64,14 +68,16 @@ class Command(BaseCommand):
             OSError,
         ) as error:
             raise CommandError(f"The backup was not put back. {error}") from error
-        self.stdout.write(
+        tell(
             "The backup is put back. Everybody has to sign in again, and invitations and links for new "
             "passwords from before do not work any more. Passwords, second factors, roles and deactivated "
-            "accounts are as they were when it was made."
+            "accounts are as they were when it was made.",
+            self.stdout,
         )
-        if restored.cancelled_jobs:
-            self.stdout.write(
-                f"Jobs that waited or ran when it was made, and are cancelled now: {restored.cancelled_jobs}."
+        if count := restored.cancelled_jobs:
+            tell(
+                f"Jobs that waited or ran when it was made, and are cancelled now: {count}.",
+                self.stdout,
             )
         if restored.started:
-            self.stdout.write(f"Will be started once a worker runs: {', '.join(restored.started)}.")
+            tell(f"Will be started once a worker runs: {', '.join(restored.started)}.", self.stdout)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from hostops.command_ends import tell
 from l4d2site.accounts.second_factors import rotate_second_factors
 from servers.config import rotate_secrets
 from servers.secrets import NO_KEYS, has_keys
@@ -24,9 +25,9 @@ class Command(BaseCommand):
         passwords, faults = rotate_secrets()
         second_factors, more_faults = rotate_second_factors()
         faults = [*faults, *more_faults]
-        self.stdout.write(f"Encrypted {passwords} passwords with the first key.")
+        tell(f"Encrypted {passwords} passwords with the first key.", self.stdout)
         if second_factors:
-            self.stdout.write(f"Encrypted {second_factors} secrets of second factors with it.")
+            tell(f"Encrypted {second_factors} secrets of second factors with it.", self.stdout)
         for fault in faults:
             self.stderr.write(fault)
         if faults:

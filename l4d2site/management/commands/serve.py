@@ -6,14 +6,14 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from hostops.command_ends import tell, tell_or_raise
 from jobs.database import is_away, keep_private
 from jobs.models import Worker
-from jobs.printing import LongCommand, print_line
-from l4d2site.accounts.first_admin import make_first_admin
+from l4d2site.accounts.first_admin import UnreadPasswordError, make_first_admin
 from l4d2site.gate.host_names import find_allowed_name
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.health.facts import read_facts
@@ -21,7 +21,7 @@ from l4d2site.supervisor import Place, StartError, port_from_environment, superv
 from servers.config import OtherKeysError, move_found_secrets
 
 
-class Command(LongCommand):
+class Command(BaseCommand):
     """Runs `script/server`. PORT, BIND and SAFEROOM_ADMIN_PASSWORD are its variables."""
 
     help = "Set everything up, and run the web server and a worker until Ctrl-C."
@@ -43,14 +43,18 @@ class Command(LongCommand):
         try:
             move_found_secrets()
         except OtherKeysError as error:
-            print_line(self.stderr, str(error))
+            tell(str(error), self.stderr)
         call_command("collectstatic", verbosity=0, interactive=False)
         try:
             is_made = make_first_admin(
-                "admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
+                "admin",
+                lambda text: tell_or_raise(text, self.stdout),
+                os.environ.get("SAFEROOM_ADMIN_PASSWORD", ""),
             )
         except ValidationError as error:
             raise CommandError(f"No admin was made: {error.messages[0]}") from None
+        except UnreadPasswordError as error:
+            raise CommandError(str(error)) from None
         if is_made:
             hash_threads.end()  # The supervisor's way of starting processes is safe only with one thread.
         try:
@@ -62,7 +66,7 @@ class Command(LongCommand):
                 worker_grace_seconds=settings.JOB_WORKER_GRACE_SECONDS,
                 has_registered=has_registered,
                 find_faults=lambda: read_facts().faults,
-                say=self.say,
+                say=lambda text: tell(text, self.stdout),
             )
         except StartError as error:
             raise CommandError(str(error)) from None

@@ -1,7 +1,12 @@
 """A password that Saferoom generated and printed must be changed before anything else."""
 
+import errno
+import os
+import sys
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +17,8 @@ from django.urls import reverse
 
 from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.accounts.models import FirstPassword, Invitation
+from l4d2site.management.commands import serve
+from tests.hostops.test_command_ends import Failing, run, stream_on
 from tests.pages.accounts.test_resets import make_link
 from tests.pages.conftest import sign_in
 
@@ -103,6 +110,38 @@ def test_a_first_admin_is_made_once(first_admin: tuple[User, str]) -> None:
     call_command("makefirstadmin", "--name", "another", stdout=output)
     assert output.getvalue() == ""
     assert User.objects.get() == first_admin[0]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+@pytest.mark.parametrize("command", ["makefirstadmin", "serve"])
+def test_an_admin_whose_password_nobody_can_read_is_not_made(
+    db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    tmp_path: Path,
+    command: str,
+    number: int,
+) -> None:
+    settings.VAR_DIR = tmp_path
+    monkeypatch.setattr(serve, "call_command", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(serve, "supervise", lambda **_options: None)
+    monkeypatch.delenv("SAFEROOM_ADMIN_PASSWORD", raising=False)
+
+    def main() -> None:
+        try:
+            call_command(command)
+        except CommandError as error:
+            sys.exit(str(error))
+
+    code, said = run(main, stream_on(Failing(number)))
+    assert code == 1
+    assert f"the password could not be shown: {os.strerror(number)}." in said
+    assert not User.objects.exists()
+    # One that was given is known.
+    monkeypatch.setenv("SAFEROOM_ADMIN_PASSWORD", "given-password")
+    if command == "serve":
+        assert run(main, stream_on(Failing(number)))[0] == 0
+        assert User.objects.get().check_password("given-password")
 
 
 def test_a_password_that_was_given_need_not_be_changed(db: None, client: Client) -> None:

@@ -1,5 +1,6 @@
 """A panel whose database is lost and restored, in a separate process: `-m tests.site.backups.scenario NAME`."""
 
+import errno
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ from servers.models import (  # noqa: E402
     Server,
 )
 from servers.store import get_store, read_files  # noqa: E402
+from tests.hostops.test_command_ends import Failing, run, stream_on  # noqa: E402
 from tests.overlays import bring  # noqa: E402
 
 OTHER_KEY = "c2FmZXJvb20tb3RoZXIta2V5LW9mLTMyLWJ5dGVzLSE="
@@ -54,6 +56,16 @@ def say(*arguments: str) -> str:
     output = StringIO()
     call_command(*arguments, stdout=output, stderr=output)
     return output.getvalue()
+
+
+def say_to_nobody(*arguments: str) -> None:
+    """Run a command that must succeed although its reader has left, as unbuffered as in a container."""
+
+    def main() -> None:
+        call_command(*arguments)
+
+    code, errors = run(main, stream_on(Failing(errno.EPIPE), is_unbuffered=True))
+    assert code == 0, errors
 
 
 def refuse(*arguments: str) -> str:
@@ -135,7 +147,11 @@ def restore_all() -> None:
     Server.objects.all().delete()
     OverlayVersion.objects.all().delete()
     User.objects.update(username="somebody")
-    output = say("restore", str(archive))
+    say_to_nobody("restore", str(archive))
+    assert (UPPER / "mine").read_text() == "by the game"
+    UPPER.parents[1].rename(settings.HOST_ROOT / "away-again")
+    BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too-again")
+    output = say("restore", str(archive), "--replace")
     assert "Everybody has to sign in again" in output
     assert "Will be started once a worker runs: alpha." in output
     assert not Session.objects.exists()

@@ -1,16 +1,19 @@
 """A backup that fails: the reason is told and recorded, whatever it is."""
 
+import errno
 import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as configured
+from django.core.management import call_command
 
 from l4d2site.backups import archives, database_dumps, keeping
 from l4d2site.backups.database_dumps import DumpError
 from l4d2site.backups.keeping import LastBackup
 from l4d2site.backups.making import make_backup
+from tests.hostops.test_command_ends import Failing, run, stream_on
 
 
 @pytest.fixture
@@ -59,6 +62,18 @@ def test_a_failure_that_cannot_be_recorded_is_told_all_the_same(
     with pytest.raises(DumpError, match="No space"):
         make(said)
     assert "could not be recorded" in said[-1]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_unbuffered", [False, True])
+def test_a_backup_needs_no_reader(places: Path, is_unbuffered: bool) -> None:
+    def main() -> None:
+        call_command("backup", "--database-only")
+
+    code, said = run(main, stream_on(Failing(errno.EPIPE), is_unbuffered=is_unbuffered))
+    assert code == 0, said
+    assert len(list((places / "backups").iterdir())) == 1
+    assert keeping.read_last().error == ""  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("passphrase", ["", "correct horse battery"])

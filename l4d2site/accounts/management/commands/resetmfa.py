@@ -6,6 +6,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from hostops.command_ends import tell
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import end_sessions
@@ -34,11 +35,12 @@ class Command(BaseCommand):
             )
         sessions = end_sessions(user)
         if not found:
-            self.stdout.write(f"{username} has no second factor. Ended sessions: {sessions}.")
+            tell(f"{username} has no second factor. Ended sessions: {sessions}.", self.stdout)
             return
         what = ", ".join(str(authenticator) for authenticator in found)
-        self.stdout.write(
-            f"Removed from {username}: {what}. Ended sessions: {sessions}. {describe_way_in(user)}"
+        tell(
+            f"Removed from {username}: {what}. Ended sessions: {sessions}. {describe_way_in(user)}",
+            self.stdout,
         )
 
 
