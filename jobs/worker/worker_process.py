@@ -165,7 +165,6 @@ class WorkerLoop:
             self._note_outage(error)
             self._pause_for_outage()
             return
-        outage_log.end(OUTAGE)
         self._away_since = None
         if not has_begun and not self._is_done():
             self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
@@ -215,6 +214,7 @@ class WorkerLoop:
             self._writer.store_apart(error)
             return False
         self._writer.settle_batch()
+        outage_log.end()
         return True
 
     def _claim(self, limit: int) -> None:
@@ -354,24 +354,23 @@ class WorkerLoop:
     # --- Outages ------------------------------------------------------------------------------
 
     def _register(self) -> Worker:
-        return register_worker(
+        worker = register_worker(
             self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
         )
+        outage_log.end()
+        return worker
 
     def _until_it_answers(self, act: Callable[[], T]) -> T:
         """Call `act` until the database answers, and return its result. After `stop`, raise its error."""
         while True:
             try:
-                result = act()
+                return act()
             except Exception as error:
                 if self._stops or not is_away(error):
                     raise
                 outage_log.tell(OUTAGE, error)
                 connection.close()
                 self._wake.wait(settings.JOB_WORKER_POLL_SECONDS)
-            else:
-                outage_log.end(OUTAGE)
-                return result
 
     def _note_outage(self, error: Exception) -> None:
         outage_log.tell(OUTAGE, error)

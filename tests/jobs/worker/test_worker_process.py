@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.claimed_jobs import ClaimedJob
+from jobs.database.outage_lines import OutageLog
 from jobs.logs import Ending, job_output, log_writer
 from jobs.logs.job_output import Entries
 from jobs.models import Job, JobLog, JobState, Worker
@@ -576,6 +577,30 @@ def test_a_claim_beside_an_end_that_is_refused_at_the_commit_is_forgotten(
     assert loop._running.ids() == {behind.pk}
     assert state_of(job) == JobState.SUCCEEDED
     assert not Run.objects.exists()
+
+
+def test_only_a_turn_that_writes_says_that_the_database_answers_again(
+    servers: list[Server],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = OutageLog()
+    monkeypatch.setattr(worker_process, "outage_log", log)
+    loop = WorkerLoop(host=host, concurrency=1)
+    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
+    loop._signal = Mock(wait=Mock(return_value=False))
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    loop._store_and_claim()
+    (claimed,) = loop._claimed
+    loop._claimed = []
+    log.tell(worker_process.OUTAGE, read_only_standby())
+    loop._take_turn()
+    assert "answers again" not in caplog.text
+    loop._writer.finish(claimed, Ending(JobState.SUCCEEDED, 0))
+    loop._take_turn()
+    assert state_of(job) == JobState.SUCCEEDED
+    assert "answers again" in caplog.text
 
 
 def test_a_job_that_is_given_back_and_claimed_again_meanwhile_is_not_taken_for_lost(
