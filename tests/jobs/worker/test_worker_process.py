@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.claimed_jobs import ClaimedJob
+from jobs.database import sql
 from jobs.database.outage_lines import OutageLog
 from jobs.logs import Ending, job_output, log_writer
 from jobs.logs.job_output import Entries
@@ -972,7 +973,8 @@ def test_a_worker_whose_database_was_replaced_ends_with_the_reason(
     database, copy = tmp_path / "saferoom.sqlite3", tmp_path / "copy"
     database.write_bytes(b"")
     copy.write_bytes(b"")
-    monkeypatch.setattr(expectations, "find_database_file", lambda: database)
+    for module in (expectations, sql):
+        monkeypatch.setattr(module, "find_database_file", lambda: database)
     exits: list[int] = []
     monkeypatch.setattr(chores, "end_process", exits.append)
     its_chores = chores.Chores(
