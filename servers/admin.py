@@ -208,6 +208,8 @@ class OverlayAdminForm(OwnerLimitForm):
                 "Only a superuser can take an overlay from its owner without giving it to another."
             )
             self.add_error("owner", text)
+        if "name" in self.changed_data and self.instance.latest_id is not None:
+            self.add_error("name", _("An overlay with versions keeps its name."))
         return super().clean()
 
     def take_place(self, owner: User) -> None:
@@ -247,7 +249,9 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
         """Protect the name if versions depend on it, or if the user may not name a folder of the hosts."""
         if not may(request.user, Verb.BRING_NATIVE_CODE):
             return ["name", "is_host_folder"]
-        return ["name"] if obj and obj.latest_id is not None else []
+        # A name that was sent is refused by the form: without its field it would be ignored in silence.
+        is_kept = obj is not None and obj.latest_id is not None and "name" not in request.POST
+        return ["name"] if is_kept else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Suggest a folder of the hosts: other overlays are made on the panel's own page."""
@@ -441,7 +445,9 @@ class ServerAdmin(GuardedDeletion, OwnerLimitAdmin):
         """
         kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
         if obj:
-            kept += ["name", "host"] if obj.removal_obstacle() else []
+            if obj.removal_obstacle():
+                # One that was sent is refused by the form: without its field it would be ignored in silence.
+                kept += [name for name in ("name", "host") if name not in request.POST]
             kept += [] if may(request.user, Verb.REMOVE) else ["owner"]
             kept += [] if may(request.user, Verb.VIEW_BLUEPRINT) else ["blueprint"]
         return [*self.probed, *kept]

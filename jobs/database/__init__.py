@@ -25,6 +25,7 @@ from jobs.database.sql import (
     execute,
     execute_all,
     find_database_file,
+    identify_database_file,
 )
 from jobs.database.wal_checkpoints import EVERY_SECONDS as CHECKPOINT_SECONDS
 from jobs.database.wal_checkpoints import copy_log
@@ -50,6 +51,7 @@ __all__ = [
     "find_database_file",
     "find_outage",
     "find_write_outage",
+    "identify_database_file",
     "is_away",
     "is_schema_behind",
     "is_shared",

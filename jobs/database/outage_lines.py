@@ -4,12 +4,12 @@ All threads of a process meet the same outage, some of them several times a seco
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable
-from math import inf
 from time import monotonic
 
-from jobs.database.outages import Outage, find_outage
+from jobs.database.outages import Outage, find_outage, name_kind
 
 logger = logging.getLogger(__name__)
 
@@ -19,55 +19,70 @@ REPEAT_SECONDS = 60.0
 class OutageLog:
     """What a process has logged of an outage. `what` names a thing that is tried until the database answers.
 
-    An outage that begins within a minute after a line about another one is logged once that minute is over.
+    Each kind of error has its own line a minute. An outage that begins within a minute after a line about the
+    same error is logged once that minute is over.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, float] = {}
+        """When each thing has last met the outage."""
+        self._told: dict[str, float] = {}
+        """When each kind of error was last logged."""
+        self._counts: dict[str, int] = {}
+        """How often each kind has occurred since."""
         self._began_at = 0.0
-        self._met_at = self._told_at = -inf
         self._is_told = False
-        self._count = 0
 
     def tell(self, what: str, error: BaseException) -> None:
-        """Log that `what` has met an outage, unless one was logged within the last minute."""
+        """Log that `what` has met an outage, unless the same error was logged within the last minute."""
+        kind = name_kind(error)
         with self._lock:
             now = self._now()
-            if now - self._met_at > REPEAT_SECONDS:
-                # What had met the last outage has been given up, and so has not succeeded.
-                self._waiting.clear()
-                self._is_told = False
+            self._drop_what_was_given_up(now)
             if not self._waiting:
-                self._began_at, self._count = now, 0
-            self._met_at = now
-            self._waiting.add(what)
-            if now - self._told_at < REPEAT_SECONDS:
-                self._count += 1
+                self._began_at, self._is_told = now, False
+            self._waiting[what] = now
+            seconds = now - self._told.get(kind, -math.inf)
+            if seconds < REPEAT_SECONDS:
+                self._counts[kind] += 1
                 return
-            count, self._count = self._count, 0
-            self._told_at, self._is_told = now, True
+            # A count of long ago says nothing about this outage.
+            count = self._counts[kind] if seconds < 2 * REPEAT_SECONDS else 0
+            self._told[kind], self._counts[kind], self._is_told = now, 0, True
         outage = find_outage(error) or Outage.AWAY
         words = " ".join(str(error).split())  # libpq's errors have several lines.
         more = f" ({count} times more in a minute)" if count else ""
         logger.warning("%s: the database %s: %s%s", what, outage, words, more)
 
     def end(self, what: str = "") -> None:
-        """Log that the database answers again, if `what` has met an outage that was logged.
+        """Log that the database answers again, if an outage was logged and nothing else still meets it.
 
         To be called whenever the database has answered `what`: costs next to nothing if there was no outage.
         Without `what` the outage is over for everything that has met it. Only a successful write shows that.
         """
-        if not self._waiting or (what and what not in self._waiting):
+        if not self._waiting:
             return
         with self._lock:
-            # Something else may still fail: it has met the next outage then.
-            self._waiting.clear()
+            now = self._now()
+            if what:
+                self._waiting.pop(what, None)
+                self._drop_what_was_given_up(now)
+            else:
+                self._waiting.clear()
+            if self._waiting:
+                return
             is_told, self._is_told = self._is_told, False
-            seconds = self._now() - self._began_at
+            seconds = now - self._began_at
         if is_told:
             logger.warning("the database answers again, after %.1f s", seconds)
+
+    def _drop_what_was_given_up(self, now: float) -> None:
+        """Forget what has not met the outage for a minute: it is not tried any more."""
+        self._waiting = {
+            what: met_at for what, met_at in self._waiting.items() if now - met_at <= REPEAT_SECONDS
+        }
 
 
 outage_log = OutageLog()

@@ -6,6 +6,7 @@ reports a missing table as OperationalError. An error without a code means that 
 made.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, co
 
 from jobs.database.sql import find_database_file
 
-__all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked"]
+__all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked", "name_kind"]
 
 
 class Outage(StrEnum):
@@ -94,6 +95,16 @@ def find_outage(error: BaseException) -> Outage | None:
         if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)):
             return SQLITE_CODES.get(code & 0xFF)
     return Outage.AWAY if isinstance(error, OF_CONNECTIONS) else None
+
+
+def name_kind(error: BaseException) -> str:
+    """Return what errors of one kind share: the driver's code or, without one, the text except its numbers."""
+    for cause in causes(error):
+        if isinstance(cause, psycopg.Error) and cause.sqlstate:
+            return cause.sqlstate
+        if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)):
+            return str(code)
+    return re.sub(r"\d+", "0", str(error))
 
 
 def find_write_outage() -> Outage | None:

@@ -9,6 +9,7 @@ its transactions: `jobs/queue/scheduler.py` (which jobs may run), `jobs/queue/cl
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,3 +141,17 @@ def find_database_file() -> Path | None:
     name = str(connection.settings_dict["NAME"])
     is_file = connection.vendor == "sqlite" and name != ":memory:" and "mode=memory" not in name
     return Path(name) if is_file else None
+
+
+def identify_database_file() -> tuple[int, int] | None:
+    """Return what tells the SQLite database from another file at its place; None if there is no file.
+
+    While the database is open, no other file can have the same. A copy that is written into the file is not
+    another one.
+    """
+    path = find_database_file()
+    try:
+        status = os.stat(path) if path else None  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return (status.st_dev, status.st_ino) if status else None

@@ -15,6 +15,7 @@ from jobs.database import (
     Channel,
     Interrupt,
     Pace,
+    identify_database_file,
     is_away,
     open_change_signal,
     outage_log,
@@ -95,6 +96,7 @@ class Reader(threading.Thread):
         self._interrupt = Interrupt()
         self._is_nudged = False
         self._signal: ChangeSignal | None = None
+        self._file = identify_database_file()
         self._pace = Pace(READ_EVERY_SECONDS, READS_AT_ONCE)
 
     def nudge(self) -> None:
@@ -183,7 +185,7 @@ class Reader(threading.Thread):
                 if self._is_nudged or self._is_stopping():
                     self._is_nudged = False
                     return False
-                if self._signal.wait(SIGNAL_SECONDS, self._interrupt):
+                if self._signal.wait(SIGNAL_SECONDS, self._interrupt) or self._has_other_file():
                     return True
         except Exception as error:
             # Without a signal the streams are slower but continue; if the reader died, they would all end.
@@ -193,6 +195,21 @@ class Reader(threading.Thread):
                 logger.exception("the change signal of the streams failed; opening it again")
             self._forget_signal()
             self._interrupt.wait(SIGNAL_SECONDS)
+        return True
+
+    def _has_other_file(self) -> bool:
+        """Return whether another file has taken the place of an SQLite database; if so, let go of the old one.
+
+        This thread's connection is the only one of the process that stays open. Nothing is written to a file
+        that was replaced, so it is enough to look after each wait without a change.
+        """
+        found = identify_database_file()
+        if found is None or found == self._file:  # A file that is missing may come back.
+            return False
+        logger.warning("the database is another file: reading that one")
+        self._file = found
+        self._forget_signal()
+        connection.close()
         return True
 
     def _forget_signal(self) -> None:

@@ -5,7 +5,7 @@ The end of a job is stored here too, in the transaction that stores its last lin
 
 from jobs.logs.finishing import Ending, one_line, release_upload, store_endings
 from jobs.logs.job_output import append_job_log_line
-from jobs.logs.log_writer import BatchRefusedError, LogWriter
+from jobs.logs.log_writer import LogWriter
 from jobs.logs.process_log import faults
 from jobs.logs.safe_lines import (
     find_secrets,
@@ -16,7 +16,6 @@ from jobs.logs.safe_lines import (
 )
 
 __all__ = [
-    "BatchRefusedError",
     "Ending",
     "LogWriter",
     "append_job_log_line",

@@ -122,8 +122,17 @@ class Entries:
         else:
             self.stages.append(StageReport(name, progress, len(self.lines), timezone.now()))
 
-    def halves(self) -> tuple["Entries", "Entries"]:
-        """Return the same in two halves; the second one has the end."""
+    @property
+    def can_be_split(self) -> bool:
+        """Whether there is more than a single line, or more than an end."""
+        return len(self.lines) > 1 or bool(self.ending and (self.lines or self.stages))
+
+    def split(self) -> tuple["Entries", "Entries"]:
+        """Return the same in two parts: the output and the end or, without an end, half of the lines each."""
+        if self.ending:
+            return Entries(self.job, self.lines, self.stages), Entries(
+                self.job, [], [], self.ending
+            )
         middle = len(self.lines) // 2
         early = [stage for stage in self.stages if stage.behind <= middle]
         late = [
@@ -133,7 +142,7 @@ class Entries:
         ]
         return (
             Entries(self.job, self.lines[:middle], early),
-            Entries(self.job, self.lines[middle:], late, self.ending),
+            Entries(self.job, self.lines[middle:], late),
         )
 
     def mark_gap(self, marker: tuple[str, str, datetime]) -> None:

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic, time
@@ -23,10 +22,6 @@ logger = logging.getLogger(__name__)
 
 END_SECONDS = 0.01
 """How long the end of a job may wait for the ends of others."""
-
-
-class BatchRefusedError(Exception):
-    """The database refuses some of a batch: the transaction has to be rolled back."""
 
 
 class LineClock:
@@ -92,7 +87,6 @@ class LogWriter:
         self._taken_at = 0.0
         self._ended_at = inf
         self._batch: list[Entries] = []
-        self._is_refused = False
         self._clock = LineClock()
         self._caps = LogCaps()
         self._given_up: set[int] = set()
@@ -192,37 +186,68 @@ class LogWriter:
         return bool(self._batch)
 
     def store_batch(self) -> None:
-        """Store the batch in the open transaction. Once that is committed or rolled back, call `settle_batch`.
+        """Store the batch in the open transaction; after its commit, call `settle_batch`.
 
-        Raises `BatchRefusedError` if the database refuses any of it: then the caller has to roll back. While
-        the database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
+        If this or the commit fails, call `store_apart` after the rollback: some constraints are checked only at
+        the commit. But if `is_away` is true of the error, the batch is kept for a later try.
         """
-        self._is_refused = False
-        try:
-            store_entries(self._batch)
-        except Exception as error:
-            if is_away(error):
-                raise
-            logger.debug("a batch of %s parts was refused: %r", len(self._batch), error)
-            self._is_refused = True
-            raise BatchRefusedError from error
+        store_entries(self._batch)
 
     def settle_batch(self) -> None:
-        """Forget the batch, whose transaction is committed. If it was refused, store each part separately."""
-        if self._is_refused:
-            self._store_apart()
-        else:
-            batch, self._batch = self._batch, []
-            for part in batch:
-                self._settle(part)
+        """Forget the batch, whose transaction is committed."""
+        batch, self._batch = self._batch, []
+        for part in batch:
+            self._settle(part)
 
     def store(self) -> None:
         """Store what is due, in a separate transaction."""
         self.take_due()
-        if self._batch:
-            with suppress(BatchRefusedError), write_turn(), transaction.atomic():
+        if not self._batch:
+            return
+        try:
+            with write_turn(), transaction.atomic():
                 self.store_batch()
+        except Exception as error:
+            if is_away(error):
+                raise
+            self.store_apart(error)
+        else:
             self.settle_batch()
+
+    def store_apart(self, refusal: Exception) -> None:
+        """Store a batch that was refused, and rolled back, part by part.
+
+        Each line that the database refuses becomes a marked gap. An end that it refuses is tried again without
+        its run.
+        """
+        logger.debug("a batch of %s parts was refused: %r", len(self._batch), refusal)
+        while self._batch:
+            part = self._batch[0]
+            try:
+                part.store()
+            except LeaseLostError as error:
+                # If it has ended, this may be the second try after an unconfirmed commit that stored it all.
+                logger.warning("%s: this part of its output is dropped", error)
+                self._give_up(part.job)
+            except Exception as error:
+                if is_away(error):
+                    raise
+                if part.can_be_split:
+                    # One line, or the end, may be the cause: the rest is kept.
+                    self._batch[:1] = part.split()
+                    continue
+                if part.ending and part.ending.run:
+                    # Its server may have been removed.
+                    logger.warning("job %s: its run cannot be stored: %s", part.job.id, error)
+                    part.ending = part.ending._replace(run=None)
+                    continue
+                logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
+                if part.lines and not part.has_gap:
+                    part.mark_gap(line_missing())
+                else:
+                    self._give_up(part.job)
+            else:
+                self._settle(self._batch.pop(0))
 
     def abandon(self) -> int:
         """Drop what waits and what is still to come; return how many lines have been dropped so far."""
@@ -243,31 +268,6 @@ class LogWriter:
             self._taken_at = monotonic()
             self._changed.notify_all()
         return batch
-
-    def _store_apart(self) -> None:
-        """Store the batch part by part; each line that the database refuses becomes a marked gap."""
-        while self._batch:
-            part = self._batch[0]
-            try:
-                part.store()
-            except LeaseLostError as error:
-                # If it has ended, this may be the second try after an unconfirmed commit that stored it all.
-                logger.warning("%s: this part of its output is dropped", error)
-                self._give_up(part.job)
-            except Exception as error:
-                if is_away(error):
-                    raise
-                if len(part.lines) > 1:
-                    # One line may be the cause: the others are kept.
-                    self._batch[:1] = part.halves()
-                    continue
-                logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
-                if part.lines and not part.has_gap:
-                    part.mark_gap(line_missing())
-                else:
-                    self._give_up(part.job)
-            else:
-                self._settle(self._batch.pop(0))
 
     def _settle(self, part: Entries) -> None:
         if part.ending:

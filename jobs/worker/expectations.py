@@ -3,10 +3,9 @@
 It is ended, and its supervisor starts another.
 """
 
-import os
 from time import monotonic
 
-from jobs.database import find_database_file
+from jobs.database import find_database_file, identify_database_file
 from jobs.queue import CLAIM_SECONDS, build_scheduler_state
 from servers.models import Host
 
@@ -54,21 +53,12 @@ class DatabaseExpectation:
     """
 
     def __init__(self) -> None:
-        self._path = find_database_file()
-        self._file = self._find_file()
+        self._file = identify_database_file()
 
     def find_breach(self) -> str:
         """Check; return what has happened, or an empty text. A file that is missing may come back."""
-        found = self._find_file()
+        found = identify_database_file()
         self._file = self._file or found
         if found is None or found == self._file:
             return ""
-        return f"{self._path} is another file than this worker has open: the worker ends."
-
-    def _find_file(self) -> tuple[int, int] | None:
-        """Return what identifies the file, which no other can have while it is open; None if it is missing."""
-        try:
-            status = os.stat(self._path) if self._path else None  # noqa: PTH116
-        except FileNotFoundError:
-            return None
-        return (status.st_dev, status.st_ino) if status else None
+        return f"{find_database_file()} is another file than this worker has open: the worker ends."

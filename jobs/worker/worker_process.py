@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
@@ -34,7 +34,7 @@ from jobs.database import (
     outage_log,
     write_turn,
 )
-from jobs.logs import BatchRefusedError, LogWriter
+from jobs.logs import LogWriter
 from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
 from jobs.queue import (
     ClaimPulse,
@@ -165,7 +165,6 @@ class WorkerLoop:
             self._note_outage(error)
             self._pause_for_outage()
             return
-        outage_log.end(OUTAGE)
         self._away_since = None
         if not has_begun and not self._is_done():
             self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
@@ -199,18 +198,24 @@ class WorkerLoop:
     def _store_batch(self, to_claim: int) -> bool:
         """Store the log writer's batch, and claim at most `to_claim` jobs; return whether both were done.
 
-        If the database refuses the batch, nothing is claimed, and each of its parts is stored separately. A
-        savepoint would keep the claim, but SQLite would copy each page that the batch changes.
+        If the database refuses any of it, perhaps only at the commit, nothing is claimed, and each part of the
+        batch is stored separately. A savepoint would keep the claim, but SQLite would copy each page that the
+        batch changes.
         """
-        is_stored = False
-        with suppress(BatchRefusedError):
+        try:
             with write_turn(), transaction.atomic():
                 self._writer.store_batch()
                 if to_claim:
                     self._claim(to_claim)
-            is_stored = True
+        except Exception as error:
+            if is_away(error):
+                raise
+            self._note_claim([])
+            self._writer.store_apart(error)
+            return False
         self._writer.settle_batch()
-        return is_stored
+        outage_log.end()
+        return True
 
     def _claim(self, limit: int) -> None:
         """Claim at most `limit` jobs, in the open transaction or else in one of their own."""
@@ -349,24 +354,23 @@ class WorkerLoop:
     # --- Outages ------------------------------------------------------------------------------
 
     def _register(self) -> Worker:
-        return register_worker(
+        worker = register_worker(
             self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
         )
+        outage_log.end()
+        return worker
 
     def _until_it_answers(self, act: Callable[[], T]) -> T:
         """Call `act` until the database answers, and return its result. After `stop`, raise its error."""
         while True:
             try:
-                result = act()
+                return act()
             except Exception as error:
                 if self._stops or not is_away(error):
                     raise
                 outage_log.tell(OUTAGE, error)
                 connection.close()
                 self._wake.wait(settings.JOB_WORKER_POLL_SECONDS)
-            else:
-                outage_log.end(OUTAGE)
-                return result
 
     def _note_outage(self, error: Exception) -> None:
         outage_log.tell(OUTAGE, error)

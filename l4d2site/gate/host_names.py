@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 # The characters that Django accepts in a Host header. `*` stands for all names, a dot at the beginning for a
-# domain with all names below it.
-_ENTRY = re.compile(r"\*|\.?[a-z0-9-][a-z0-9.-]*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+# domain with all names below it. Django removes a dot at the end of the header, so no entry with one matches.
+_ENTRY = re.compile(r"\*|\.?[a-z0-9-](?:[a-z0-9.-]*[a-z0-9-])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
 
 def is_host_name(entry: str) -> bool:

@@ -6,7 +6,9 @@ import shutil
 import sqlite3
 from enum import Enum
 from pathlib import Path
+from time import time
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
@@ -26,8 +28,11 @@ logger = logging.getLogger(__name__)
 LEAST_FREE_BYTES = 16 * 1024**2
 """With less free space, an SQLite database counts as having none: its log alone grows by more in a minute."""
 
-LOCK_SECONDS = 1.0
-"""How long others may keep the lock of an SQLite database and write nothing. The check has to answer soon."""
+SILENT_SECONDS = 10.0
+"""How long nothing is written to an SQLite database before its lock is looked at: two heartbeats, or this."""
+
+LOCK_SECONDS = 0.5
+"""How long to wait for that lock. The rest of the check needs time too."""
 
 # A sort that does not fit into memory writes a temporary file to the server's disk, and leaves nothing behind.
 # 8,000 numbers take 96 kB there, and 2 ms.
@@ -110,15 +115,19 @@ def _find_in_file() -> DatabaseState:
 
 
 def _is_kept_locked(path: Path) -> bool:
-    """Return whether somebody keeps the lock and writes nothing. Busy workers seldom leave it free."""
-    before = _written_at(path)
-    return is_write_locked(path, LOCK_SECONDS) and _written_at(path) == before
+    """Return whether somebody keeps the lock, and nothing has been written for longer than workers are silent.
+
+    A healthy database is not asked for its lock at all: busy workers seldom leave it free.
+    """
+    silent_seconds = max(SILENT_SECONDS, settings.JOB_WORKER_LEASE_SECONDS / 3)
+    # A time in the future counts too: the clock was set back.
+    return abs(time() - _written_at(path)) > silent_seconds and is_write_locked(path, LOCK_SECONDS)
 
 
-def _written_at(path: Path) -> list[int]:
-    """Return when the database and its log were last written, in nanoseconds since the epoch."""
+def _written_at(path: Path) -> float:
+    """Return when the database or its log was last written, in seconds since the epoch."""
     files = (path, path.with_name(f"{path.name}-wal"))
-    return [file.stat().st_mtime_ns for file in files if file.exists()]
+    return max(file.stat().st_mtime for file in files if file.exists())
 
 
 def _can_be_written(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """The Django admin, and its install button."""
 
+from pathlib import Path
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -11,6 +13,7 @@ from django.utils import timezone
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
+from tests.overlays import bring
 from tests.states import record_state
 
 INSTALL = reverse("admin:install")
@@ -204,7 +207,15 @@ def test_a_server_with_an_instance_keeps_name_and_host(
     as_dana: Client, stopped_server: Server
 ) -> None:
     url = reverse("admin:servers_server_change", args=[stopped_server.pk])
-    as_dana.post(url, server_form(stopped_server, name="renamed", port="27033"))
+    form = server_form(stopped_server, port="27033")
+    assert 'name="name"' not in as_dana.get(url).content.decode()
+    # As from a page that was opened before the files were there.
+    page = as_dana.post(url, {**form, "name": "renamed"}).content.decode()
+    stopped_server.refresh_from_db()
+    assert "still has files" in page
+    assert (stopped_server.name, stopped_server.port) == ("alpha", 27015)
+    del form["name"], form["host"]
+    as_dana.post(url, form)
     stopped_server.refresh_from_db()
     assert (stopped_server.name, stopped_server.port) == ("alpha", 27033)
 
@@ -217,9 +228,33 @@ def test_a_server_with_a_job_keeps_name_and_host(
     Job.objects.create(operation="start", server=server)
     values = {"name": "renamed", "host": str(Host.objects.create(name="other").pk)}
     url = reverse("admin:servers_server_change", args=[server.pk])
-    as_dana.post(url, server_form(server, **{"name": "alpha", change: values[change]}))
+    page = as_dana.post(url, server_form(server, **{"name": "alpha", change: values[change]}))
     server.refresh_from_db()
     assert (server.name, server.host.name) == ("alpha", "local")
+    assert "has a job that is waiting or running" in page.content.decode()
+    assert as_dana.post(url, server_form(server, name="alpha")).status_code == 302
+
+
+def test_an_overlay_that_gets_a_version_before_it_is_renamed_keeps_its_name(
+    as_dana: Client, overlay: Overlay
+) -> None:
+    url = reverse("admin:servers_overlay_change", args=[overlay.pk])
+    assert 'name="name"' not in as_dana.get(url).content.decode()
+    page = as_dana.post(url, {"name": "renamed", "description": "New."}).content.decode()
+    assert "An overlay with versions keeps its name." in page
+    overlay.refresh_from_db()
+    assert (overlay.name, overlay.description) == ("pack", "")
+    as_dana.post(url, {"description": "New."})
+    overlay.refresh_from_db()
+    assert (overlay.name, overlay.description) == ("pack", "New.")
+
+
+@pytest.fixture
+def overlay(alice: User, store: Path) -> Overlay:
+    """Return an overlay with a version."""
+    overlay = Overlay.objects.create(name="pack", owner=alice)
+    bring(overlay, alice, {"addons/pack.txt": "x"})
+    return overlay
 
 
 @pytest.mark.parametrize("change", ["name", "host"])
@@ -293,7 +328,7 @@ def test_a_draining_host_takes_no_server_from_the_admin_either(
     # An existing one stays where it is, and can be changed.
     Host.objects.update(is_draining=True)
     url = reverse("admin:servers_server_change", args=[stopped_server.pk])
-    as_dana.post(url, server_form(stopped_server, port="27033"))
+    as_dana.post(url, server_form(stopped_server, name="alpha", port="27033"))
     stopped_server.refresh_from_db()
     assert stopped_server.port == 27033
 

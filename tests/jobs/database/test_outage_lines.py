@@ -2,6 +2,7 @@
 
 import logging
 
+import psycopg
 import pytest
 from django.db import OperationalError, connection
 
@@ -61,6 +62,62 @@ def test_who_has_met_none_does_not_say_that_it_is_over(
     outages.tell("copy", REFUSED)
     outages.end("look")
     assert len(caplog.messages) == 1
+
+
+def test_reading_does_not_show_that_it_is_over_for_what_writes(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outages.tell("look", REFUSED)
+    outages.tell("beat", REFUSED)
+    outages.end("look")
+    assert len(caplog.messages) == 1
+    clock.advance(50)
+    outages.end()
+    assert caplog.messages[1:] == ["the database answers again, after 50.0 s"]
+
+
+def test_what_was_given_up_does_not_keep_it_from_being_over(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outages.tell("the answer to a command waits", REFUSED)
+    outages.tell("look", REFUSED)
+    outages.end("look")
+    clock.advance(2 * REPEAT_SECONDS)
+    outages.end("look")
+    assert len(caplog.messages) == 2
+
+
+def test_another_error_has_its_own_line(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever was logged just before, as after a crash of which the database comes back read-only."""
+    outages.tell("look", REFUSED)
+    outages.end("look")
+    outages.tell("beat", of_driver(psycopg.errors.ReadOnlySqlTransaction))
+    assert "beat: the database can only be read at the moment" in caplog.messages[-1]
+    clock.advance(5)
+    outages.end()
+    assert caplog.messages[-1] == "the database answers again, after 5.0 s"
+
+
+def test_one_error_takes_no_lines_from_another(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for half_second in range(2 * 600):
+        clock.advance(0.5)
+        outages.tell("copy", of_driver(psycopg.errors.LockNotAvailable))
+        if half_second % 20 == 5:
+            outages.tell("look", of_driver(psycopg.errors.IoError))
+    assert len([line for line in caplog.messages if line.startswith("copy: ")]) == 10
+    assert len([line for line in caplog.messages if line.startswith("look: ")]) == 10
+    assert caplog.messages[-1].endswith("(5 times more in a minute)")
+
+
+def of_driver(cause: type[psycopg.Error]) -> OperationalError:
+    """Return what Django raises for an error of the driver."""
+    error = OperationalError(cause.__name__)
+    error.__cause__ = cause(cause.__name__)
+    return error
 
 
 def test_what_was_given_up_belongs_to_no_later_outage(

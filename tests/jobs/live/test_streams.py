@@ -6,14 +6,17 @@ import json
 import random
 import re
 import runpy
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -33,6 +36,7 @@ from hypothesis import strategies as st
 from jobs.database import Channel, announce
 from jobs.live import fan_out, streams, topic_reader
 from jobs.live.fan_out import Hub
+from jobs.live.topic_reader import Reader
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
 from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
@@ -501,6 +505,36 @@ class TestReader:
 
         assert line_numbers(run(scenario())) == [1, 2, 3]
         assert len(failures) == 2
+
+    @pytest.mark.skipif(not settings.IS_SQLITE, reason="PostgreSQL's files are its own")
+    def test_a_file_that_takes_the_place_of_the_database_is_read(
+        self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reader's connection would keep the file that was removed for as long as a stream is open."""
+        before, after = tmp_path / "before", tmp_path / "after"
+        with closing(sqlite3.connect(connection.settings_dict["NAME"])) as source:
+            for path in (before, after):
+                with closing(sqlite3.connect(path)) as copy:
+                    source.backup(copy)
+        with closing(sqlite3.connect(after)) as copy, copy:
+            copy.execute("UPDATE jobs_job SET stage = 'put back'")
+        connection.close()
+        monkeypatch.setitem(connection.settings_dict, "NAME", str(before))
+        reader = Reader(Mock(), Mock(), is_stopping=lambda: False)
+        try:
+            assert reader._wait_for_change(), "the signal is not open yet"
+            assert Job.objects.get().stage == ""
+            for path in tmp_path.glob("before-*"):
+                path.unlink()
+            after.rename(before)
+            monkeypatch.setattr(topic_reader, "FALLBACK_SECONDS", 60.0)
+            began_at = monotonic()
+            assert reader._wait_for_change()
+            assert monotonic() - began_at < 5
+            assert Job.objects.get().stage == "put back"
+        finally:
+            reader._forget_signal()
+            connection.close()
 
     def test_a_silent_stream_is_kept_alive(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fan_out, "PING_SECONDS", 0.05)

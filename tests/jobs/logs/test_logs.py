@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from time import process_time
@@ -15,15 +14,15 @@ from hostops.specs import CancelToken
 from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
-from jobs.logs.job_output import Entries, append_job_log_line
-from jobs.logs.log_writer import END_SECONDS, BatchRefusedError, LogWriter
+from jobs.logs.job_output import Entries, LeaseLostError, append_job_log_line
+from jobs.logs.log_writer import END_SECONDS, LogWriter
 from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from jobs.models import Job, JobLog, JobStage, JobState, Worker
 from jobs.queue.liveness import register_worker
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import claim_jobs
 from jobs.worker.single_job import OwnLogWriter
-from servers.models import Server
+from servers.models import Run, Server
 from tests.jobs.logs.storing import StoringThread, storing
 from tests.waiting import wait_until
 
@@ -37,10 +36,10 @@ def job(server: Server) -> ClaimedJob:
     return job
 
 
-def claim_another(server: Server) -> ClaimedJob:
+def claim_another(server: Server, name: str = "beta") -> ClaimedJob:
     """Return a job of another server that runs for the same worker."""
     other = Server.objects.create(
-        name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
+        name=name, owner=server.owner, host=server.host, blueprint=server.blueprint
     )
     enqueue("start", server=other, requested_by=None)
     [second] = claim_jobs(Worker.objects.get(), other.host, 1)
@@ -326,10 +325,12 @@ class TestWriter:
         for one in (job, second):
             writer.finish(one, Ending(JobState.SUCCEEDED, 0))
         assert writer.take_due() == 2
-        with suppress(BatchRefusedError), transaction.atomic():
-            Job.objects.filter(pk=second.pk).update(build_id="beside")
-            writer.store_batch()
-        writer.settle_batch()
+        try:
+            with transaction.atomic():
+                Job.objects.filter(pk=second.pk).update(build_id="beside")
+                writer.store_batch()
+        except LeaseLostError as error:
+            writer.store_apart(error)
         assert settled == {job.pk: False, second.pk: True}
         row = Job.objects.get(pk=second.pk)
         assert (row.build_id, row.state) == ("", JobState.SUCCEEDED)
@@ -465,6 +466,42 @@ class TestWriter:
             writer.line(job, "stdout", str(number))
         assert not finish(job)
         assert [given_up.pk for given_up in lost] == [job.pk]
+
+    @pytest.mark.parametrize("position", [0, 1, 2])
+    def test_what_is_refused_at_the_commit_takes_no_other_job_with_it(
+        self, job: ClaimedJob, server: Server, lost: list[ClaimedJob], position: int
+    ) -> None:
+        """The run of a server that is gone: its foreign key is checked only then."""
+        settled: dict[int, bool] = {}
+        writer = LogWriter(
+            on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
+            on_given_up=lost.append,
+        )
+        jobs = [job, claim_another(server, "beta"), claim_another(server, "gamma")]
+        servers = Server.objects.in_bulk()
+        for one in jobs:
+            writer.line(one, "stdout", "said")
+            run = Run(server=servers[one.server_id or 0])
+            writer.finish(one, Ending(JobState.SUCCEEDED, 0, run=run))
+        Server.objects.filter(jobs=jobs[position].id).delete()
+        writer.store()
+        assert settled == {one.pk: True for one in jobs}
+        assert set(Job.objects.values_list("state", flat=True)) == {JobState.SUCCEEDED}
+        assert [lines_of(one) for one in jobs] == [[(1, "stdout", "said")]] * 3
+        assert Run.objects.count() == 2
+
+    def test_an_end_that_is_refused_takes_no_line_with_it(
+        self, job: ClaimedJob, thread: StoringThread, lost: list[ClaimedJob]
+    ) -> None:
+        # Before the writer looks, so that they come in one batch.
+        with thread.writer._changed:
+            for text in ("first", "last"):
+                thread.writer.line(job, "stdout", text)
+            thread.writer.finish(job, Ending(JobState.FAILED, 10**30))
+        wait_until(lambda: job.pk in thread.settled, 10, "the job was not settled")
+        assert thread.settled == {job.pk: False}
+        assert [given_up.pk for given_up in lost] == [job.pk]
+        assert [line for _, _, line in lines_of(job)] == ["first", "last"]
 
     def test_few_long_lines_wait_as_many_short_ones_do(
         self, job: ClaimedJob, lost: list[ClaimedJob]

@@ -17,7 +17,10 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.claimed_jobs import ClaimedJob
+from jobs.database import sql
+from jobs.database.outage_lines import OutageLog
 from jobs.logs import Ending, job_output, log_writer
+from jobs.logs.job_output import Entries
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
 from jobs.queue.claim_statements import set_running
@@ -30,7 +33,7 @@ from jobs.worker.execution import Plan, plan
 from jobs.worker.job_threads import JobThreads
 from jobs.worker.running_jobs import RunningJobs
 from jobs.worker.worker_process import WorkerLoop, worker_loop
-from servers.models import ActualState, Blueprint, DesiredState, Host, Server
+from servers.models import ActualState, Blueprint, DesiredState, Host, Run, Server
 from tests.clocks import Clock
 from tests.fakes import Call, FakeHost
 from tests.waiting import wait_until
@@ -519,6 +522,88 @@ def test_a_refused_end_holds_up_no_waiting_job(servers: list[Server], host: Host
     assert Job.objects.get(pk=lost.pk).error == "another's verdict"
 
 
+def test_a_server_that_is_removed_while_its_job_runs_does_not_end_the_worker(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[..., WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its run refers to a row that is gone, which the database says only at the commit."""
+
+    def remove(verb: str, name: str, on_line: OnLine, *_: object) -> None:
+        if verb == "start" and name == "s0":
+            on_line("stdout", "started")
+            Server.objects.filter(name="s0").delete()
+
+    fake_host.act = remove
+    loop = run_loop()
+    died: list[int] = []
+
+    def die(exit_code: int) -> None:
+        died.append(exit_code)
+        loop._writer.abandon()  # So that its jobs' threads can end.
+
+    monkeypatch.setattr(deaths, "end_process", die)
+    jobs = [enqueue("start", server=server, requested_by=None) for server in servers]
+    wait_until(lambda: died or not Job.objects.active().exists(), 20, "the jobs do not end")
+    assert not died
+    assert [state_of(job) for job in jobs] == [JobState.SUCCEEDED] * 4
+    assert jobs[0].logs.get().line == "started"
+    assert Run.objects.count() == 3
+
+
+def test_a_claim_beside_an_end_that_is_refused_at_the_commit_is_forgotten(
+    servers: list[Server], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = WorkerLoop(host=host, concurrency=1)
+    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
+    enqueue("start", server=servers[0], requested_by=None)
+    loop._store_and_claim()
+    (job,) = loop._claimed
+    loop._claimed = []
+    behind = enqueue("stop", server=servers[1], requested_by=None)
+    loop._writer.finish(
+        job, Ending(JobState.SUCCEEDED, 0, run=Run(server_id=servers[0].pk, arguments="+map x"))
+    )
+    servers[0].delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(Entries, "store", Mock(side_effect=OperationalError("away")))
+        with pytest.raises(OperationalError):
+            loop._store_and_claim()
+    assert loop._claimed == []
+    assert loop._running.ids() == {job.pk}
+    assert state_of(behind) == JobState.QUEUED
+    loop._store_and_claim()
+    assert [claimed.pk for claimed in loop._claimed] == [behind.pk]
+    assert loop._running.ids() == {behind.pk}
+    assert state_of(job) == JobState.SUCCEEDED
+    assert not Run.objects.exists()
+
+
+def test_only_a_turn_that_writes_says_that_the_database_answers_again(
+    servers: list[Server],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = OutageLog()
+    monkeypatch.setattr(worker_process, "outage_log", log)
+    loop = WorkerLoop(host=host, concurrency=1)
+    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
+    loop._signal = Mock(wait=Mock(return_value=False))
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    loop._store_and_claim()
+    (claimed,) = loop._claimed
+    loop._claimed = []
+    log.tell(worker_process.OUTAGE, read_only_standby())
+    loop._take_turn()
+    assert "answers again" not in caplog.text
+    loop._writer.finish(claimed, Ending(JobState.SUCCEEDED, 0))
+    loop._take_turn()
+    assert state_of(job) == JobState.SUCCEEDED
+    assert "answers again" in caplog.text
+
+
 def test_a_job_that_is_given_back_and_claimed_again_meanwhile_is_not_taken_for_lost(
     servers: list[Server],
     fake_host: FakeHost,
@@ -888,7 +973,8 @@ def test_a_worker_whose_database_was_replaced_ends_with_the_reason(
     database, copy = tmp_path / "saferoom.sqlite3", tmp_path / "copy"
     database.write_bytes(b"")
     copy.write_bytes(b"")
-    monkeypatch.setattr(expectations, "find_database_file", lambda: database)
+    for module in (expectations, sql):
+        monkeypatch.setattr(module, "find_database_file", lambda: database)
     exits: list[int] = []
     monkeypatch.setattr(chores, "end_process", exits.append)
     its_chores = chores.Chores(

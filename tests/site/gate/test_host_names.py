@@ -16,6 +16,7 @@ from l4d2site.gate.host_names import find_allowed_name, is_host_name
         ["*", ".example.org"],
         ["192.0.2.1"],
         ["[::1]", "*"],
+        ["panel.example.org.", "localhost"],
         ["https://panel.example.org", "::1", "panel.example.org:8000", "panel.example.org"],
     ],
 )
@@ -33,6 +34,8 @@ def test_a_start_finds_a_name_that_django_allows(entries: list[str]) -> None:
         "*.example.org",
         "https://panel.example.org",
         "panel.example.org:8000",
+        "panel.example.org.",
+        ".example.org.",
         "::1",
         "panel example",
         "pänel.example.org",
