@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import django
 
@@ -139,6 +140,10 @@ def restore_all() -> None:
     keys = ",".join(settings.SECRETS_KEYS)
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
+    with patch("l4d2site.backups.host_files.put", side_effect=OSError("The disk is full.")):
+        said = refuse("restore", str(archive), "--replace")
+    assert "The database is put back, but not every file: The disk is full." in said
+    assert not Session.objects.exists()
 
     # One file is lost, and another one has been replaced.
     lost, damaged = read_files(OverlayVersion.objects.get(reference=reference))
