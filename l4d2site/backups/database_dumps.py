@@ -1,13 +1,17 @@
 """Dumps the panel's database to a file, consistently while it runs, and restores it. For both engines."""
 
+import fcntl
 import os
 import shutil
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
@@ -24,6 +28,12 @@ _OF_LIBPQ = (
 )
 
 
+FOLDER_PREFIXES = (".dump-", ".restore-")
+"""How the folders of dumps begin; of the second kind restores once made them."""
+NEW_SECONDS = 60.0
+"""How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
+
+
 class DumpError(Exception):
     """The database could not be dumped or restored; the text says why, and what to do."""
 
@@ -31,6 +41,42 @@ class DumpError(Exception):
 def engine() -> str:
     """Return the engine of a dump made here; a dump from another engine cannot be restored."""
     return connection.vendor
+
+
+@contextmanager
+def dump_folder() -> Iterator[Path]:
+    """Yield a folder in BACKUP_DIR for a dump, which is not sealed, and remove it after the block.
+
+    First remove those that were left behind by a process that was killed.
+    """
+    for prefix in FOLDER_PREFIXES:
+        for path in settings.BACKUP_DIR.glob(f"{prefix}*"):
+            if _is_left_behind(path):
+                shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIXES[0], dir=settings.BACKUP_DIR) as name:
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Return whether no process holds the lock of a dump's folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False  # Gone by now, or no such folder.
+    try:
+        if time.time() - os.fstat(descriptor).st_mtime < NEW_SECONDS:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def dump(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +113,8 @@ def _fill(
     if is_sealed:
         writer.add_bytes(archives.KEYS, ",".join(settings.SECRETS_KEYS).encode())
     # Before the files: then rows may reference missing files, but there are no files that no row knows.
-    with tempfile.TemporaryDirectory(prefix=".dump-", dir=settings.BACKUP_DIR) as folder:
-        dump = Path(folder, "database")
+    with database_dumps.dump_folder() as folder:
+        dump = folder / "database"
         say("Copying the database …")
         database_dumps.dump(dump)
         writer.add_file(archives.DATABASE, dump)

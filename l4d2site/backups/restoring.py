@@ -6,7 +6,6 @@ since the backup was made. The database is restored and cleaned in one step, so 
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +70,11 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
     cancelled_jobs = None
     try:
         with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR)
-            )
+            folder = stack.enter_context(database_dumps.dump_folder())
             content_return = (
                 stack.enter_context(ContentReturn.begin(get_store())) if head.has_content else None
             )
-            dump = Path(folder, "database")
+            dump = folder / "database"
             for info, content in stack.enter_context(archives.members(path, passphrase)):
                 if info.name == archives.DATABASE and content is not None:
                     with dump.open("wb") as file:

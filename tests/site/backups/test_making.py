@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,25 @@ def test_a_failure_of_any_kind_is_recorded(
         make([])
     assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]
     assert list((places / "backups").iterdir()) == []
+
+
+def test_dumps_that_killed_processes_left_are_removed(places: Path) -> None:
+    backups = places / "backups"
+    left = [backups / name for name in (".dump-a", ".restore-b", "saferoom-of-a-person")]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "database").write_bytes(b"of everybody")
+        os.utime(folder, (0, 0))
+    new = backups / ".dump-new"
+    new.mkdir()
+    (backups / ".dump-file").touch()
+    with database_dumps.dump_folder() as held:
+        os.utime(held, (0, 0))
+        with database_dumps.dump_folder() as folder:
+            assert sorted(backups.iterdir()) == sorted(
+                [held, folder, new, left[2], backups / ".dump-file"]
+            )
+    assert sorted(backups.iterdir()) == sorted([new, left[2], backups / ".dump-file"])
 
 
 def test_a_failure_that_cannot_be_recorded_is_told_all_the_same(
