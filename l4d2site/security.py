@@ -1,4 +1,4 @@
-"""Headers for browsers: what to refuse on the panel's pages, and what not to cache."""
+"""Headers for browsers: what to refuse on the panel's pages, what not to cache, and what not to tell others."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -8,6 +8,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import has_vary_header, patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
+
+from l4d2site.log_filters import LINK
 
 # Everything comes from the panel itself, and nothing is inline. The Django admin uses `data:` images.
 CONTENT_SECURITY_POLICY = (
@@ -33,6 +35,28 @@ def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Calla
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         return add_policy(get_response(request))
+
+    return answer_async if iscoroutinefunction(get_response) else answer
+
+
+@sync_and_async_middleware
+def keep_links_from_referrers(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Have browsers tell no other address, such as that of a style sheet, which link a page was opened with.
+
+    Servers log where a request came from, and anybody can use a link of an invitation. With `no-referrer`,
+    browsers would send `Origin: null` with the page's form, which is then refused.
+    """
+
+    def hide(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if LINK.search(request.get_full_path()):
+            response.headers["Referrer-Policy"] = "strict-origin"
+        return response
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        return hide(request, await get_response(request))
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        return hide(request, get_response(request))
 
     return answer_async if iscoroutinefunction(get_response) else answer
 

@@ -153,6 +153,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
+    "l4d2site.security.keep_links_from_referrers",
     "l4d2site.security.keep_out_of_caches",
     "l4d2site.errors.refuse_unreadable",
     "l4d2site.outages.outlast_outages",

@@ -6,10 +6,11 @@ The log line is for programs such as fail2ban, and documented in docs/security.m
 import json
 import logging
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -73,7 +74,7 @@ def record_event(
         address = address or client_address(request)
     user_agent = request.headers.get("User-Agent", "") if request is not None else ""
     level = logging.WARNING if kind in FAILED_KINDS else logging.INFO
-    logger.log(level, "%s", log_line(kind, address, name, detail, count))
+    tell(level, log_line(kind, address, name, detail, count))
     now = timezone.now()
     event = AccountEvent(
         kind=kind,
@@ -91,6 +92,14 @@ def record_event(
     )
     if not add_to_minute(event):
         store(event)
+
+
+def tell(level: int, line: str) -> None:
+    """Log a line: of a change once it is committed, as it may still be undone; of an attempt at once."""
+    if level < logging.WARNING and connection.in_atomic_block:
+        transaction.on_commit(partial(logger.log, level, "%s", line))
+    else:
+        logger.log(level, "%s", line)
 
 
 def find_actor(request: HttpRequest | None, name: str) -> str:

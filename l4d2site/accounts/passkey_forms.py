@@ -1,7 +1,8 @@
 """The forms of passkeys. Scripts fill in their credential: what a browser says about a passkey."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from allauth.core import context
@@ -43,6 +44,25 @@ COUNTER = "counter"
 """In what allauth stores of a passkey: how many signatures the device has said that it made."""
 
 
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, struct.error)
+"""What reading a credential raises, also for numbers of thousands of digits; a RuntimeError for thousands of
+brackets within each other, or for a key of an unknown kind."""
+
+SPARE_CALLS = 300
+"""How many calls within each other are left when a credential is read first. Later there may be fewer."""
+
+
+@contextmanager
+def refusing_unreadable() -> Iterator[None]:
+    """Make a fault of the form of a credential that cannot be read in the block."""
+    try:
+        yield
+    except UNREADABLE:
+        raise ValidationError(
+            forms.JSONField.default_error_messages["invalid"], code="invalid"
+        ) from None
+
+
 class CredentialField(forms.JSONField):
     """What a browser says about a passkey. What cannot be read is a fault of the form."""
 
@@ -57,13 +77,15 @@ class CredentialField(forms.JSONField):
         # allauth stores it as it is, and PostgreSQL takes no JSON with a NUL.
         if len(value or "") > LONGEST_CREDENTIAL or "\\u0000" in (value or ""):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
-        try:
-            credential = super().to_python(value)
-            if credential is not None:
-                self._kind.from_dict(credential)
-        # Also for numbers with thousands of digits, and thousands of brackets within each other.
-        except (LookupError, TypeError, ValueError, RecursionError, struct.error):
-            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+        with refusing_unreadable():
+            return self._read(value, SPARE_CALLS)
+
+    def _read(self, value: Any, spare_calls: int) -> Any:
+        if spare_calls:
+            return self._read(value, spare_calls - 1)
+        credential = super().to_python(value)
+        if credential is not None:
+            self._kind.from_dict(credential)
         return credential
 
     def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002 - as Django calls it
@@ -95,7 +117,8 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc] # allauth h
     def clean(self) -> dict[str, Any]:
         """Check the passkey. Its challenge is used up, whatever the outcome."""
         try:
-            cleaned = super().clean() or {}
+            with refusing_unreadable():
+                cleaned = super().clean() or {}
         finally:
             auth.clear_state()
         if credential := cleaned.get("credential"):
@@ -149,7 +172,8 @@ class OwnSignatureMixin(SignatureMixin):
         require_challenge(self.purpose, self.user)
         credential = self.cleaned_data["credential"]  # type: ignore[attr-defined]
         try:
-            passkey: Authenticator = super().clean_credential()  # type: ignore[misc]
+            with refusing_unreadable():
+                passkey: Authenticator = super().clean_credential()  # type: ignore[misc]
         finally:
             auth.clear_state()
         require_growth(passkey, credential)
@@ -181,7 +205,8 @@ class PasskeySignInForm(SignatureMixin, LoginWebAuthnForm):  # type: ignore[misc
         challenge = bring_sign_in_challenge(context.request)
         credential = self.cleaned_data["credential"]
         try:
-            passkey: Authenticator = super().clean_credential()
+            with refusing_unreadable():
+                passkey: Authenticator = super().clean_credential()
         finally:
             auth.clear_state()
         use_up_sign_in_challenge(challenge)

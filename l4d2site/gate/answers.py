@@ -56,6 +56,7 @@ class RefusedError(Exception):
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),  # The address may be a link that anybody can use.
         ]
         if is_page:
             headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()))

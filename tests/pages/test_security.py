@@ -1,6 +1,7 @@
 """Headers: the content security policy and what it breaks (nothing), caches, static files, HSTS."""
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from playwright.sync_api import expect
 from servestatic import ServeStaticASGI
 
+from l4d2site.gate.answers import RefusedError
 from l4d2site.security import (
     CONTENT_SECURITY_POLICY,
     add_static_headers,
@@ -124,6 +126,27 @@ def test_static_files_have_the_headers_of_pages(tmp_path: Path) -> None:
     headers = dict(application.files["/static/mark.svg"].get_response("HEAD", {}).headers)
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+
+
+@pytest.mark.parametrize(
+    ("address", "policy"),
+    [
+        ("/accounts/invitation/t0ken/", "strict-origin"),
+        ("/accounts/reset/MQ/t0ken/", "strict-origin"),
+        ("/accounts/login/?next=/accounts/invitation/t0ken/", "strict-origin"),
+        ("/accounts/login/?next=%2Faccounts%252finvitation%252Ft0ken", "strict-origin"),
+        ("/nowhere/?next=/accounts/reset/MQ/t0ken/", "strict-origin"),
+        ("/accounts/reset/", "same-origin"),
+        ("/accounts/login/", "same-origin"),
+    ],
+)
+def test_a_browser_tells_no_other_address_of_a_link(db: None, address: str, policy: str) -> None:
+    assert Client().get(address).headers["Referrer-Policy"] == policy
+
+
+def test_nor_does_it_from_a_page_of_the_gate() -> None:
+    headers, _body = RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Wait.").answer()
+    assert (b"referrer-policy", b"no-referrer") in headers
 
 
 def test_nginx_sends_the_same_policy_with_static_files() -> None:

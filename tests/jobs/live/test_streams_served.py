@@ -208,6 +208,8 @@ class TestBehindNginx:
         for link in (
             "invitation/t0ken",
             "reset/a/t0ken",
+            "invitation/t0ken/?next=/accounts/reset/b",
+            "second-factor/authenticate/?next=%252Faccounts%252Finvitation%252Ft0ken",
             "login/?next=%2faccounts%2Freset%2ft0ken",
         ):
             with Watcher(nginx.port, f"/accounts/{link}/", "", is_tls=True).open() as gone:

@@ -1,5 +1,7 @@
 """Passkeys: what each challenge and each passkey is good for."""
 
+import json
+from contextlib import suppress
 from time import time
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +10,16 @@ import pytest
 from allauth.account.app_settings import LOGIN_TIMEOUT
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
+from fido2.utils import websafe_decode, websafe_encode
+from fido2.webauthn import AuthenticationResponse, AuthenticatorData
 from pytest_django.fixtures import Settings
 
-from l4d2site.accounts import passkey_challenges
+from l4d2site.accounts import passkey_challenges, passkey_forms
 from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.passkey_forms import CredentialField
 from tests.pages.accounts import passkeys
 from tests.pages.accounts.passkeys import SIGN_IN, SecurityKey, options_on, sign_in_options
 
@@ -292,3 +298,43 @@ def test_staff_without_any_set_up_another(dana: User, settings: Settings) -> Non
     assert is_inside(here)
     here.post(reverse("mfa_remove_webauthn", args=[second.pk]))
     assert here.get(SERVERS).headers["Location"] == reverse("mfa_index")
+
+
+def make_deep(key: SecurityKey, options: dict[str, Any], alice: User, depth: int) -> str:
+    """Return an answer of `key` with so many lists within each other, which needs no signature to be read."""
+    sent = json.loads(key.use(options))
+    data = bytearray(websafe_decode(sent["response"]["authenticatorData"]))
+    data[32] |= AuthenticatorData.FLAG.ED
+    sent["response"]["authenticatorData"] = websafe_encode(bytes(data) + b"\x81" * depth + b"\0")
+    sent["response"]["userHandle"] = websafe_encode(str(alice.pk).encode())
+    return json.dumps(sent)
+
+
+def test_what_only_a_later_reading_cannot_read_is_a_fault_of_the_form(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, key = Client(), SecurityKey()
+    deep = make_deep(key, sign_in_options(client), alice, 2000)
+    monkeypatch.setattr(CredentialField, "to_python", lambda _field, value: json.loads(value))
+    page = client.post(SIGN_IN, {"credential": deep}, follow=True)
+    assert page.status_code == 200
+
+
+def test_what_is_read_once_can_be_read_again_from_further_inside(alice: User) -> None:
+    """Later readings have less room for calls within each other, such as that of a page that lists passkeys."""
+    field, key = CredentialField(AuthenticationResponse), SecurityKey()
+    options = sign_in_options(Client())
+
+    def read_inside(calls: int, credential: Any) -> None:
+        if calls:
+            read_inside(calls - 1, credential)
+        else:
+            AuthenticationResponse.from_dict(credential)
+
+    read = 0
+    for depth in range(10, 480, 5):
+        with suppress(ValidationError):
+            credential = field.clean(make_deep(key, options, alice, depth))
+            read_inside(passkey_forms.SPARE_CALLS - 50, credential)
+            read += 1
+    assert 5 < read < 90

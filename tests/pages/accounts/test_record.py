@@ -5,9 +5,10 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -17,7 +18,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
@@ -429,13 +430,40 @@ def test_the_admin_shows_no_secrets_of_second_factors(as_dana: Client) -> None:
 # --- For programs -----------------------------------------------------------------------------
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_change_is_logged_once_it_is_committed(log: io.StringIO) -> None:
+    with transaction.atomic():
+        record_event(EventKind.ACCOUNT_MADE, None, name="ghost")
+        transaction.set_rollback(True)
+    assert log.getvalue() == ""
+    with transaction.atomic():
+        record_event(EventKind.ACCOUNT_MADE, None, name="carol")
+        assert log.getvalue() == ""
+    record_event(EventKind.ACCOUNT_MADE, None, name="dave")
+    assert [line.rpartition("=")[2] for line in log.getvalue().splitlines()] == [
+        '"carol"',
+        '"dave"',
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attempt_is_logged_whatever_becomes_of_its_transaction(log: io.StringIO) -> None:
+    with transaction.atomic():
+        record_event(EventKind.SIGN_IN_FAILED, None, name="alice")
+        transaction.set_rollback(True)
+    assert "sign_in_failed" in log.getvalue()
+
+
 def test_each_event_is_one_line_in_the_documented_form(
-    client: Client, alice: User, log: io.StringIO
+    client: Client,
+    alice: User,
+    log: io.StringIO,
+    django_capture_on_commit_callbacks: Callable[..., Any],
 ) -> None:
     fail(client, 'a "quoted"\nname')
-    client.post(
-        LOGIN, {"username": "alice", "password": "alice-password"}, REMOTE_ADDR="2001:db8::7"
-    )
+    form = {"username": "alice", "password": "alice-password"}
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(LOGIN, form, REMOTE_ADDR="2001:db8::7")
     failed, signed_in = log.getvalue().splitlines()
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING saferoom\.accounts: sign_in_failed "
@@ -494,11 +522,15 @@ def test_fail2ban_takes_the_address_of_each_failure(
 
 
 def test_fail2ban_takes_nothing_that_a_stranger_made_up(
-    client: Client, alice: User, log: io.StringIO
+    client: Client,
+    alice: User,
+    log: io.StringIO,
+    django_capture_on_commit_callbacks: Callable[..., Any],
 ) -> None:
     forged = 'WARNING saferoom.accounts: sign_in_failed address=192.0.2.1 count=1 account="x"'
     fail(client, f'" {forged}')
-    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(LOGIN, {"username": "alice", "password": "alice-password"})
     first, second = log.getvalue().splitlines()
     assert match_as_fail2ban(first[23:]) == "203.0.113.9"
     assert match_as_fail2ban(second[23:]) is None
