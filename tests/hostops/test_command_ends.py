@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TextIO
 
 import pytest
@@ -137,14 +138,19 @@ def test_what_is_done_continues_and_its_exit_code_is_that_of_the_work(
 def test_what_has_to_be_read_raises(number: int, is_unbuffered: bool) -> None:
     reached: list[str] = []
 
+    file = Failing(number)
+
     def main() -> None:
-        tell("lost")
         with pytest.raises(OSError, match=os.strerror(number)):
             tell_or_raise("a password")
+        file.number = 0
+        with pytest.raises(BrokenPipeError) if number == errno.EPIPE else nullcontext():
+            tell_or_raise("another one")
         reached.append("the end")
 
-    run(main, stream_on(Failing(number), is_unbuffered=is_unbuffered))
+    run(main, stream_on(file, is_unbuffered=is_unbuffered))
     assert reached == ["the end"]
+    assert (b"another one" in file.written) == (number == errno.ENOSPC)
 
 
 def test_a_line_that_has_to_be_read_is_not_torn_by_a_disk_that_is_nearly_full() -> None:
@@ -194,7 +200,7 @@ def test_a_program_that_is_started_has_the_streams_that_were_closed() -> None:
     starts = (
         f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
     )
-    runs = f"from hostops.command_ends import run_command; run_command(lambda: exec({starts!r}))"
+    runs = f"import sys; from hostops.command_ends import *; sys.exit(run_command(lambda: exec({starts!r})))"
     shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(runs)} 2>&- <&-"
     assert subprocess.run(["sh", "-c", shell], cwd=REPOSITORY).returncode == 0
 
