@@ -40,16 +40,14 @@ def make_backup(
     """Make a backup in BACKUP_DIR, remove the oldest ones, and record the outcome. Raises one of `FAULTS`.
 
     The record has also failures that are none of these, such as faults of the code: they too leave no backup.
+    If only the record fails, it says so: the outcome of the backup does not depend on that.
     """
     try:
         made = _make(with_host_files, with_content, say)
     except Exception as error:
-        try:
-            keeping.note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)))
-        except OSError as another:  # The same disk may be full.
-            say(f"That this backup fails could not be recorded: {another}")
+        _note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)), say)
         raise
-    keeping.note(
+    _note(
         LastBackup(
             timezone.now().isoformat(),
             str(made.path),
@@ -57,9 +55,17 @@ def make_backup(
             made.is_sealed,
             with_host_files,
             has_content=with_content,
-        )
+        ),
+        say,
     )
     return made
+
+
+def _note(outcome: LastBackup, say: Callable[[str], None]) -> None:
+    try:
+        keeping.note(outcome)
+    except OSError as error:  # The disk may be full.
+        say(f"How this backup ended could not be recorded: {error}")
 
 
 def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None]) -> Made:

@@ -85,6 +85,15 @@ def test_a_failure_that_cannot_be_recorded_is_told_all_the_same(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_backup_that_cannot_be_recorded_is_made_all_the_same(places: Path) -> None:
+    (places / "last-backup.json").mkdir()
+    said: list[str] = []
+    make(said)
+    assert "could not be recorded" in said[-1]
+    assert len(list((places / "backups").iterdir())) == 1
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_unbuffered", [False, True])
 def test_a_backup_needs_no_reader(places: Path, is_unbuffered: bool) -> None:
     def main() -> None:
