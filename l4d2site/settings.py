@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import environ
@@ -82,9 +83,22 @@ def read_bool(name: str, default: bool) -> bool:
     return words[value]
 
 
+def read_number(name: str, default: float) -> str:
+    """Return the text of a number. Python would also read 3_0, and digits of other scripts."""
+    text: str = env.str(name, str(default))
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return text
+
+
+def read_int(name: str, default: int) -> int:
+    """Return the variable `name` as a whole number."""
+    return int(read_number(name, default))
+
+
 def read_float(name: str, default: float) -> float:
     """Return the variable `name` as a number. django-environ would take 1e3 for 13, and 1 min for 1."""
-    return float(env.str(name, str(default)))
+    return float(read_number(name, default))
 
 
 # --- Django -----------------------------------------------------------------------------------
@@ -206,8 +220,14 @@ require(
 DATABASES: dict[str, dict[str, Any]] = {}
 try:
     DATABASES["default"] = env.db_url_config(DATABASE_URL)
+    _can_be_parsed = urlsplit(DATABASE_URL).port != 0
 except ValueError:
-    require(False, "DATABASE_URL", "a URL whose port is a number from 0 to 65535")
+    _can_be_parsed = False
+require(
+    _can_be_parsed,
+    "DATABASE_URL",
+    "a URL whose port is a number from 1 to 65535, and whose host has no brackets or two, as [::1]",
+)
 require(
     not IS_SQLITE or DATABASES["default"]["NAME"] not in ("", ":memory:"),
     "DATABASE_URL",
@@ -281,7 +301,7 @@ CACHES: dict[str, dict[str, Any]] = {
 REQUIRE_STAFF_MFA = read_bool("REQUIRE_STAFF_MFA", default=False)
 OWNERS_INVITE = read_bool("OWNERS_INVITE", default=True)
 ACCOUNT_EVENTS_KEEP_DAYS = read(
-    "ACCOUNT_EVENTS_KEEP_DAYS", env.int, "a whole number of days", default=90
+    "ACCOUNT_EVENTS_KEEP_DAYS", read_int, "a whole number of days", default=90
 )
 require(1 <= ACCOUNT_EVENTS_KEEP_DAYS <= 3650, "ACCOUNT_EVENTS_KEEP_DAYS", "between 1 and 3650")
 PANEL_URL = read("PANEL_URL", env.str, "the panel's address", default="").rstrip("/")
@@ -336,7 +356,7 @@ if read_bool("BEHIND_TLS_PROXY", default=False):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 # For this long browsers refuse to connect without TLS, or with a certificate that they do not trust. So only
 # people with such a certificate should turn it on: with any other, nobody could get in.
-SECURE_HSTS_SECONDS = read("HSTS_SECONDS", env.int, "a whole number of seconds", default=0)
+SECURE_HSTS_SECONDS = read("HSTS_SECONDS", read_int, "a whole number of seconds", default=0)
 require(0 <= SECURE_HSTS_SECONDS <= 63_072_000, "HSTS_SECONDS", "between 0 and 63072000, two years")
 require(
     SECURE_HSTS_SECONDS == 0 or SESSION_COOKIE_SECURE,
@@ -352,7 +372,7 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 
 # The web server's own port, which deploy/gunicorn.conf.py reads too. No game server gets it.
-PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
+PANEL_PORT = read("PORT", read_int, "a port number", default=8000)
 require(1 <= PANEL_PORT <= 65535, "PORT", "a port number from 1 to 65535")
 # --- The gate ---------------------------------------------------------------------------------
 
@@ -364,7 +384,7 @@ except ValueError:
 
 def read_limit(name: str, default: int, lowest: int = 1) -> int:
     """Return the variable `name`, a whole number of at least `lowest`."""
-    number: int = read(name, env.int, "a whole number", default=default)
+    number: int = read(name, read_int, "a whole number", default=default)
     require(number >= lowest, name, f"a whole number, at least {lowest}")
     return number
 
@@ -421,7 +441,7 @@ JOB_WORKER_POLL_SECONDS = read(
 require(
     0 < JOB_WORKER_POLL_SECONDS <= 3600, "JOB_WORKER_POLL_SECONDS", "between 0 and 3600 seconds"
 )
-JOB_WORKER_CONCURRENCY = read("JOB_WORKER_CONCURRENCY", env.int, "a whole number", default=4)
+JOB_WORKER_CONCURRENCY = read("JOB_WORKER_CONCURRENCY", read_int, "a whole number", default=4)
 require(1 <= JOB_WORKER_CONCURRENCY <= 64, "JOB_WORKER_CONCURRENCY", "between 1 and 64")
 JOB_WORKER_LEASE_SECONDS = read(
     "JOB_WORKER_LEASE_SECONDS", read_float, "a number of seconds", default=30.0
@@ -454,10 +474,10 @@ require(
     "JOB_WORKER_GRACE_SECONDS",
     "between 0 and 31536000 seconds, a year",
 )
-JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", env.int, "a whole number", default=500)
+JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", read_int, "a whole number", default=500)
 require(1 <= JOB_LOG_REPLAY_LIMIT <= 10_000, "JOB_LOG_REPLAY_LIMIT", "between 1 and 10000 rows")
 JOB_LOG_MAX_BYTES = read(
-    "JOB_LOG_MAX_BYTES", env.int, "a whole number of bytes", default=64_000_000
+    "JOB_LOG_MAX_BYTES", read_int, "a whole number of bytes", default=64_000_000
 )
 require(
     100_000 <= JOB_LOG_MAX_BYTES <= 10**12, "JOB_LOG_MAX_BYTES", "between 100 kB and 1 TB in bytes"
@@ -466,7 +486,7 @@ require(
 # --- Consoles ---------------------------------------------------------------------------------
 
 CONSOLE_KEEP_BYTES = read(
-    "CONSOLE_KEEP_BYTES", env.int, "a whole number of bytes", default=50 * 1024**2
+    "CONSOLE_KEEP_BYTES", read_int, "a whole number of bytes", default=50 * 1024**2
 )
 require(
     1024**2 <= CONSOLE_KEEP_BYTES <= 1024**3,
@@ -497,7 +517,7 @@ try:
 except ValueError:
     require(False, "HOST_ADDRESS", "the IP address under which this host's game servers answer")
 HOST_MIN_FREE_BYTES = read(
-    "HOST_MIN_FREE_BYTES", env.int, "a whole number of bytes", default=1024**3
+    "HOST_MIN_FREE_BYTES", read_int, "a whole number of bytes", default=1024**3
 )
 require(0 <= HOST_MIN_FREE_BYTES <= 2**50, "HOST_MIN_FREE_BYTES", "between 0 and 1 PiB in bytes")
 # An account that owns the game, in case Steam refuses it to anonymous users.

@@ -41,7 +41,7 @@ def require_same(wanted: str, last: str, url: str) -> None:
     if not url or wanted == last:
         return
     if wanted == "create":
-        is_same = url.startswith(f"postgres://{ROLE}:")
+        is_same = re.match(rf"postgres://{ROLE}:[^@/]*@127\.0\.0\.1:", url) is not None
     elif wanted == "sqlite":
         is_same = url.startswith("sqlite:")
     else:

@@ -2,7 +2,7 @@
 
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
-from hostops.instances import layers
+from hostops.instances import disk_usage, layers
 from hostops.instances.host_root import make_root
 from hostops.layout import HostLayout
 
@@ -24,8 +24,9 @@ class MachineProbe:
         if self._forced_layering is not None:
             return self._forced_layering
         if self._layering is None:
-            make_root(self._layout)
-            self._layering = layers.probe(self._layout.root)
+            with disk_usage.explain_full_disk(self._layout):
+                make_root(self._layout)
+                self._layering = layers.probe(self._layout.root)
         return self._layering
 
     def find_walls(self) -> tuple[Wall, ...]:

@@ -112,6 +112,7 @@ OF_POSTGRES = "postgres://saferoom_panel:hunter2@127.0.0.1:5432/saferoom_panel"
         ("sqlite", "sqlite", "postgres://kim@db/panel", False),  # changed by hand, and no flag
         ("postgres://kim@db/panel", "sqlite", "postgres://kim@db/panel", False),
         ("create", "sqlite", "sqlite:///panel", True),
+        ("create", "sqlite", "postgres://saferoom_panel:hunter2@db/saferoom_panel", True),
         ("sqlite", "create", OF_POSTGRES, True),
         ("postgres://kim@db/panel", "sqlite", OF_POSTGRES, True),
     ],

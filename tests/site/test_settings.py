@@ -110,6 +110,12 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
     [
         ("DATABASE_URL", "postgres://kim:hunter2@host:99x/panel"),
         ("DATABASE_URL", "postgres://kim:hunter2@host:99999/panel"),
+        ("DATABASE_URL", "postgres://kim:hunter2@host:0/panel"),
+        ("DATABASE_URL", "postgres://kim:hunter2@[::1/panel"),
+        ("JOB_WORKER_CONCURRENCY", "\N{ARABIC-INDIC DIGIT FOUR}"),
+        ("BACKUP_KEEP", "1_0"),
+        ("JOB_WORKER_LEASE_SECONDS", "3_0"),
+        ("JOB_WORKER_LEASE_SECONDS", "\N{ARABIC-INDIC DIGIT THREE}3"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite://:memory:"),
         ("JOB_WORKER_LEASE_SECONDS", "1e400"),

@@ -119,6 +119,13 @@ def test_an_operation_that_needs_room_says_so(
         host.initialize(spec)
 
 
+def test_the_facts_of_a_host_say_so_too(host: Host, full_disk: Fill) -> None:
+    """They try a mount, below a folder that is made for it."""
+    host._machine._forced_layering = None
+    with full_disk(), pytest.raises(HostError, match="Reset or delete servers"):
+        host.facts()
+
+
 def test_states_are_told_though_an_answer_cannot_be_recorded(
     host: Host, alpha: Path, full_disk: Fill
 ) -> None:
