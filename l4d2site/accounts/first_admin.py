@@ -53,7 +53,6 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
             try:
                 say(f"{text % {'name': name}}\n\n    {password}\n")
             except OSError as error:
-                raise UnreadPasswordError(
-                    f"No admin was made, as the password could not be shown: {error.strerror}."
-                ) from error
+                text = _("No admin was made, as the password could not be shown: %(reason)s.")
+                raise UnreadPasswordError(text % {"reason": error.strerror}) from error
     return True

@@ -80,7 +80,7 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
                     with dump.open("wb") as file:
                         shutil.copyfileobj(content, file, 1024**2)
                     say("Putting the database back …")
-                    cancelled_jobs = _restore_database(dump)
+                    cancelled_jobs = _restore_database(dump, say)
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
                     info.name = info.name.removeprefix(archives.HOST)
@@ -101,11 +101,11 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
     return Restored(_start_again(head.host), cancelled_jobs or 0)
 
 
-def _restore_database(dump: Path) -> int:
+def _restore_database(dump: Path, say: Callable[[str], None]) -> int:
     """Replace the database with what is in the file, cleaned; return how many of its jobs were cancelled."""
     database_dumps.verify(dump)
     with database_dumps.replacing(dump):
-        _refuse_newer()
+        _tell_newer(say)
         # Its schema may be older than this version's.
         call_command("migrate", verbosity=0)
         end_what_was_open()
@@ -116,15 +116,15 @@ def _restore_database(dump: Path) -> int:
         return cancel_restored()
 
 
-def _refuse_newer() -> None:
-    """Raise `RestoreRefused` if a newer version has made the schema, which this one cannot know."""
+def _tell_newer(say: Callable[[str], None]) -> None:
+    """Tell if a newer version has made the schema: after a switch back this one runs with it too."""
     migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
     known = {*migrations, *(one for migration in migrations.values() for one in migration.replaces)}
     if unknown := sorted(MigrationRecorder(connection).applied_migrations().keys() - known):
         names = ", ".join(map(".".join, unknown[:3]))
-        raise RestoreRefused(
-            f"The backup is from a newer version of Saferoom, whose database this one does not know ({names}). "
-            "Install that version first."
+        say(
+            f"The backup is of a newer version of Saferoom, whose database this one does not fully know "
+            f"({names}): upgrade to that version soon."
         )
 
 

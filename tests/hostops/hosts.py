@@ -140,13 +140,16 @@ class CLI:
 
 DYING = """
 import builtins, os, signal, sys
+from hostops import command_ends
+part = sys.argv[1]
+def dying(say):
+    def say_and_die(*words, **options):
+        say(*words, **options)
+        if any(part in str(word) for word in words):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return say_and_die
+builtins.print, command_ends.tell = dying(print), dying(command_ends.tell)
 from hostops.cli import main
-say, part = print, sys.argv[1]
-def say_and_die(*words, **options):
-    say(*words, **options)
-    if any(part in str(word) for word in words):
-        os.kill(os.getpid(), signal.SIGKILL)
-builtins.print = say_and_die
 sys.exit(main(sys.argv[2:]))
 """
 
