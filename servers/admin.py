@@ -250,8 +250,8 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
         if not may(request.user, Verb.BRING_NATIVE_CODE):
             return ["name", "is_host_folder"]
         # A name that was sent is refused by the form: without its field it would be ignored in silence.
-        is_kept = obj is not None and obj.latest_id is not None and "name" not in request.POST
-        return ["name"] if is_kept else []
+        is_kept = obj is not None and (request.method == "POST" or obj.latest_id is not None)
+        return ["name"] if is_kept and "name" not in request.POST else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Suggest a folder of the hosts: other overlays are made on the panel's own page."""
@@ -445,8 +445,9 @@ class ServerAdmin(GuardedDeletion, OwnerLimitAdmin):
         """
         kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
         if obj:
-            if obj.removal_obstacle():
+            if request.method == "POST" or obj.removal_obstacle():
                 # One that was sent is refused by the form: without its field it would be ignored in silence.
+                # One that was not sent could not be changed when the form was shown.
                 kept += [name for name in ("name", "host") if name not in request.POST]
             kept += [] if may(request.user, Verb.REMOVE) else ["owner"]
             kept += [] if may(request.user, Verb.VIEW_BLUEPRINT) else ["blueprint"]

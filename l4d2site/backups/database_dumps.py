@@ -117,7 +117,7 @@ def replacing(path: Path) -> Iterator[None]:
     except (DatabaseError, sqlite3.Error, psycopg.Error) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DumpError(
-            f"The database could not be replaced: {reason}. Stop the panel and its workers first."
+            f"The database could not be replaced: {reason}. If the panel or a worker runs, stop it first."
         ) from error
 
 
@@ -183,6 +183,14 @@ def _replacing_postgresql(path: Path) -> Iterator[None]:
         with connection.cursor() as cursor:
             # The script has emptied it.
             cursor.execute("RESET search_path")
+            cursor.execute("SHOW search_path")
+            [(schemas,)] = cursor.fetchall()
+        if MigrationRecorder.Migration._meta.db_table not in connection.introspection.table_names():
+            raise DumpError(
+                "The backup's tables are in another schema than this database's, whose search_path is "
+                f"{schemas}. Restore it into a database that has the search_path of the one it was made of."
+            )
+        with connection.cursor() as cursor:
             # Otherwise a table with rows that are still to be checked could not be migrated.
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         yield

@@ -50,7 +50,8 @@ class Restored:
 def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]) -> Restored:
     """Restore the backup at `path`.
 
-    If it raises `RestoreUnfinished`, the database is put back; with every other error, nothing is changed.
+    If it raises `RestoreUnfinished`, the database is put back; with `RestoreRefused`, `DumpError` and
+    `ArchiveError`, nothing is changed.
     """
     head, keys = archives.read_head(path, passphrase)
     if head.engine != database_dumps.engine():

@@ -18,6 +18,8 @@ SHARE_OF_ADDRESS = 4
 """One address may hold a quarter of the budget."""
 RETRY_SECONDS = 10
 CHARSET = "utf-8"
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+"""Of other bodies Django decodes nothing."""
 
 
 @dataclass(frozen=True)
@@ -199,21 +201,22 @@ def check_transfer_encoding(scope: Scope) -> None:
 
 
 def check_encodings(scope: Scope) -> None:
-    """Refuse a request that Django could not make an object of, and a body in another charset than UTF-8.
+    """Refuse a request that Django could not make an object of, and a form in another charset than UTF-8.
 
     It would log a traceback of each, with some of them for each middleware. Raises `RefusedError`.
     """
     types = b",".join(value for name, value in scope["headers"] if name == b"content-type")
     try:
         scope.get("query_string", b"").decode()
-        _type, parameters = parse_header_parameters(types.decode("latin-1"))
+        kind, parameters = parse_header_parameters(types.decode("latin-1"))
     except Exception:  # noqa: BLE001 - The parser of mails that Django uses for this raises anything.
         raise RefusedError(
             HTTPStatus.BAD_REQUEST,
             _("The panel cannot read this request."),
             ends_connection=True,
         ) from None
-    if str(parameters.get("charset", CHARSET)).lower() != CHARSET:
+    charset = str(parameters.get("charset") or CHARSET).lower()
+    if kind.lower() in FORM_TYPES and charset != CHARSET:
         raise RefusedError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             _("The panel takes only UTF-8."),

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sqlite3
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from time import time
@@ -126,8 +127,10 @@ def _is_kept_locked(path: Path) -> bool:
 
 def _written_at(path: Path) -> float:
     """Return when the database or its log was last written, in seconds since the epoch."""
-    files = (path, path.with_name(f"{path.name}-wal"))
-    return max(file.stat().st_mtime for file in files if file.exists())
+    times = [path.stat().st_mtime]
+    with suppress(FileNotFoundError):
+        times.append(path.with_name(f"{path.name}-wal").stat().st_mtime)
+    return max(times)
 
 
 def _can_be_written(path: Path) -> bool:

@@ -238,6 +238,20 @@ def cross_versions() -> None:
     assert "accounts.9999_later" in said
     assert list(User.objects.values_list("username", flat=True)) == ["kim"]
     assert ("accounts", "9999_later") in recorder.applied_migrations()
+    if connection.vendor == "postgresql":
+        refuse_another_schema(archive)
+
+
+def refuse_another_schema(archive: Path) -> None:
+    """A backup is not put where the panel would not see it."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA own")
+        cursor.execute("ALTER ROLE CURRENT_USER IN DATABASE panel SET search_path = own")
+    connection.close()
+    call_command("migrate", verbosity=0)
+    User.objects.create_user("olga")
+    assert "search_path is own." in refuse("restore", str(archive), "--replace")
+    assert list(User.objects.values_list("username", flat=True)) == ["olga"]
 
 
 def survive_kills() -> None:
