@@ -1,36 +1,23 @@
 """Headless Chromium as tests start it."""
 
-from typing import Any
-
-from playwright.sync_api import Error, Page, Request, Response
+from playwright.sync_api import ConsoleMessage, Page
 
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
-NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+NOT_ALLOWED = (
+    "Content Security Policy",
+    # Chromium drops what is under way when an address comes or goes (tests/fire/networks.py), even a script.
+    "ERR_NETWORK_CHANGED",
+)
+"""Texts that no message in a page's console may contain."""
 
 
-def outlast_network_changes(page: Page) -> None:
-    """Let `page.goto` try again if Chromium drops a request because this machine's network changed.
+def note_errors(page: Page, errors: list[str]) -> None:
+    """Add to `errors` each script of the page that fails, and each message in its console that may not be."""
 
-    A test running at the same time may plug in a cable (tests/fire/networks.py). The request for a script may
-    be dropped too: then the page does nothing.
-    """
-    go = page.goto
-    dropped: list[str] = []
+    def note(message: ConsoleMessage) -> None:
+        if any(text in message.text for text in NOT_ALLOWED):
+            errors.append(message.text)
 
-    def note(request: Request) -> None:
-        if NETWORK_CHANGED in (request.failure or ""):
-            dropped.append(request.url)
-
-    def goto(url: str, **options: Any) -> Response | None:
-        dropped.clear()
-        try:
-            response = go(url, **options)
-        except Error as error:
-            if NETWORK_CHANGED not in error.message:
-                raise
-            return go(url, **options)
-        return go(url, **options) if dropped else response
-
-    page.on("requestfailed", note)
-    page.goto = goto  # type: ignore[method-assign]
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", note)

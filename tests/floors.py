@@ -134,18 +134,20 @@ class FloorPlugin:
         Tests that wait for real parts take longest: if they began last, one process would wait for another at
         the end.
         """
-        for floor in FLOORS:
-            mine = [item for item in items if item.get_closest_marker(floor.marker)]
-            if mine and floor.find() is None and not is_asked_for(floor, config):
-                items[:] = [item for item in items if item not in mine]
-                config.hook.pytest_deselected(items=mine)
+        markers = {item: {marker.name for marker in item.iter_markers()} for item in items}
+        used = set().union(*markers.values())
+        missing = {
+            floor.marker
+            for floor in FLOORS
+            if floor.marker in used and floor.find() is None and not is_asked_for(floor, config)
+        }
+        if left_out := [item for item in items if markers[item] & missing]:
+            items[:] = [item for item in items if not markers[item] & missing]
+            config.hook.pytest_deselected(items=left_out)
         turns: dict[Path, int] = {}
         for item in items:
-            turn = next(
-                (turn for turn, name in enumerate(TURNS) if item.get_closest_marker(name)),
-                len(TURNS),
-            )
-            turns[item.path] = min(turn, turns.get(item.path, turn))
+            its = (turn for turn, name in enumerate(TURNS) if name in markers[item])
+            turns[item.path] = min(next(its, len(TURNS)), turns.get(item.path, len(TURNS)))
         items.sort(key=lambda item: turns[item.path])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fire.networks import Machine, ip
+from tests.fire.networks import Machine, ip, own_network
 from tests.systemd.sandbox import REPOSITORY
 from tests.waiting import wait_until
 
@@ -41,16 +41,17 @@ print(json.dumps(seen))
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """Return a machine with the rules, reachable from this one under two addresses."""
-    machine = Machine(3)
-    try:
-        machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
-        # A second time, as an upgrade does.
-        machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
-        machine.run("ip", "route", "add", OTHER_ADDRESS, "dev", "eth0")
-        ip("address", "add", f"{OTHER_ADDRESS}/32", "dev", machine.cable)
-        yield machine
-    finally:
-        machine.remove()
+    with own_network():
+        machine = Machine(1)
+        try:
+            machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
+            # A second time, as an upgrade does.
+            machine.run("nft", "-f", str(REPOSITORY / "deploy/nftables/saferoom.nft"))
+            machine.run("ip", "route", "add", OTHER_ADDRESS, "dev", "eth0")
+            ip("address", "add", f"{OTHER_ADDRESS}/32", "dev", machine.cable)
+            yield machine
+        finally:
+            machine.remove()
 
 
 def test_who_floods_is_not_heard_and_others_are(machine: Machine) -> None:

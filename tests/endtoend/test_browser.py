@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
-from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
+from tests.chromium import CHROMIUM_ARGUMENTS, note_errors
 from tests.endtoend.panel import PASSWORD, Panel
 from tests.endtoend.proxy import Proxy
 from tests.floors import find_page_browser
@@ -32,8 +32,7 @@ def page(panel: Panel, proxy: Proxy) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(base_url=f"http://127.0.0.1:{proxy.port}")
-        outlast_network_changes(page)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        note_errors(page, errors)
         page.goto("/")
         page.get_by_label("Username").fill("admin")
         page.get_by_label("Password").fill(PASSWORD)

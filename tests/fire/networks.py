@@ -1,10 +1,15 @@
-"""Machines of their own: network namespaces that reach this one over a cable that can be pulled."""
+"""Machines of their own: network namespaces that reach the test's one over a cable that can be pulled."""
 
+import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from ipaddress import IPv4Address
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+CLONE_NEWNET = 0x40000000
+"""Of linux/sched.h."""
 
 
 def find_namespaces() -> str | None:
@@ -12,8 +17,32 @@ def find_namespaces() -> str | None:
     return shutil.which("ip") if os.geteuid() == 0 else None
 
 
+@contextmanager
+def own_network() -> Iterator[None]:
+    """Take this thread, and what it starts, into a network that begins with nothing but a loopback device.
+
+    When an address comes or goes, Chromium drops the requests under way with ERR_NETWORK_CHANGED; here it
+    cannot see the cables.
+    """
+    with Path("/proc/thread-self/ns/net").open() as usual:
+        _call("unshare", CLONE_NEWNET)
+        try:
+            ip("link", "set", "lo", "up")
+            yield
+        finally:
+            _call("setns", usual.fileno(), CLONE_NEWNET)
+
+
+def _call(function: str, *arguments: int) -> None:
+    """Call a function of the C library, which Python's `os` has only since 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, function)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{function}: {os.strerror(code)}")
+
+
 class Machine:
-    """A network namespace and its cable.
+    """A network namespace and its cable, to be made within `own_network`.
 
     `gateway` is this side's address, as the machine sees it; `address` is its own; `cable` is the device
     here.
@@ -21,14 +50,14 @@ class Machine:
 
     def __init__(self, number: int) -> None:
         self.name = f"saferoom-{os.getpid()}-{number}"
-        gateway, address = _addresses(number)
-        self.gateway, self.address = str(gateway), str(address)
-        self.cable = f"sr{os.getpid() % 100000}n{number}"
+        # RFC 2544 reserves these for network tests.
+        self.gateway, self.address = f"198.18.{number}.1", f"198.18.{number}.2"
+        self.cable = f"cable{number}"
         ip("netns", "add", self.name)
         ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
         ip("address", "add", f"{self.gateway}/30", "dev", self.cable)
         ip("link", "set", self.cable, "up")
-        self._inside("address", "add", f"{address}/30", "dev", "eth0")
+        self._inside("address", "add", f"{self.address}/30", "dev", "eth0")
         self._inside("link", "set", "eth0", "up")
         self._inside("link", "set", "lo", "up")
 
@@ -60,17 +89,6 @@ class Machine:
 
     def _inside(self, *arguments: str) -> None:
         ip("-netns", self.name, *arguments)
-
-
-def _addresses(number: int) -> tuple[IPv4Address, IPv4Address]:
-    """Return the two addresses of this process's cable `number` (0 to 3), which no other process has.
-
-    Another test run may be in progress, or the cables of a killed one may be left. The addresses are among
-    those that RFC 2544 reserves for network tests.
-    """
-    cable = os.getpid() % 2**13 * 4 + number
-    first = IPv4Address("198.18.0.0") + cable * 4
-    return first + 1, first + 2
 
 
 def ip(*arguments: str) -> None:

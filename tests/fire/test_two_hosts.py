@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.endtoend.panel import PROJECT_DIR
-from tests.fire.networks import Machine
+from tests.fire.networks import Machine, own_network
 from tests.fire.postgres import Postgres
 from tests.waiting import wait_until
 
@@ -118,6 +118,7 @@ def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
         if folder.name.startswith(("test", "popen", "pytest")):
             folder.chmod(0o755)  # PostgreSQL runs as another user, and has to get through.
     with ExitStack() as stack:
+        stack.enter_context(own_network())
         machines = {}
         for number, name in enumerate(("east", "west"), start=1):
             machines[name] = Machine(number)

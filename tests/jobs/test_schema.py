@@ -1,6 +1,10 @@
-"""The tables that the migrations make, new and from the first schema: they have what the models declare."""
+"""The tables that the migrations make, new and from the first schema: they have what the models declare.
+
+New ones are made in one step (`0001_squashed_*`), older ones were made migration by migration.
+"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -8,19 +12,21 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import IntegrityError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import StateApps
 
 from jobs.models import Job
 from servers.models import Server
 from servers.permissions import PEOPLE_VERBS, Verb, may
 
+OUR_APPS = ("servers", "jobs", "accounts")
 FIRST_SCHEMA = [("jobs", "0001_initial"), ("servers", "0001_initial")]
 
 pytestmark = pytest.mark.django_db
 
 
 def list_tables() -> list[type[models.Model]]:
-    return [*apps.get_app_config("servers").get_models(), *apps.get_app_config("jobs").get_models()]
+    return [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 
 
 def find_missing() -> list[str]:
@@ -34,10 +40,32 @@ def find_missing() -> list[str]:
     return missing
 
 
+def describe_tables() -> dict[str, Any]:
+    """Return the columns of each table, and its constraints and indexes: by name, if they have one."""
+    described = {}
+    with connection.cursor() as cursor:
+        for model in list_tables():
+            table = model._meta.db_table
+            columns = connection.introspection.get_table_description(cursor, table)
+            constraints = connection.introspection.get_constraints(cursor, table)
+            described[table] = (
+                {column.name: column for column in columns},
+                sorted((name.rstrip("0123456789_"), str(it)) for name, it in constraints.items()),
+            )
+    return described
+
+
+def remove_tables() -> None:
+    MigrationExecutor(connection).migrate([(app, None) for app in OUR_APPS])
+
+
 @pytest.fixture
 def first_schema(transactional_db: None) -> Iterator[StateApps]:
-    """Migrate the database back to the first schema, and afterwards forward again."""
+    """Give the database the first schema, and afterwards today's."""
+    remove_tables()
     executor = MigrationExecutor(connection)
+    # Migration by migration, not in one step.
+    executor.loader = MigrationLoader(connection, replace_migrations=False)
     executor.migrate(FIRST_SCHEMA)
     try:
         yield executor.loader.project_state(FIRST_SCHEMA).apps
@@ -84,3 +112,10 @@ def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
     assert not root.groups.exists()
     with pytest.raises(IntegrityError), transaction.atomic():
         Job.objects.create(operation="stop", server=Server.objects.get(), state="running")
+
+    # A new database, which is made in one step, has the same tables.
+    upgraded = describe_tables()
+    remove_tables()
+    assert upgraded.keys().isdisjoint(connection.introspection.table_names())
+    call_command("migrate", verbosity=0)
+    assert describe_tables() == upgraded

@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.liveness import Heartbeat
 from servers.models import ActualState, Host, Release, Server
-from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
+from tests.chromium import CHROMIUM_ARGUMENTS, note_errors
 from tests.floors import find_page_browser
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.forked_webserver import ForkedWebServer, WebServerForks
@@ -174,16 +174,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPage]:
-    """Return a function that opens a page with Alice signed in.
+    """Return a function that opens an empty page of a browser in which Alice is signed in.
 
     No script may fail on it, and nothing may violate the content security policy.
     """
     errors: list[str] = []
     contexts = []
-
-    def note(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            errors.append(message.text)
 
     def open_page(**options: object) -> Page:
         context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
@@ -192,11 +188,7 @@ def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPa
         session = sign_in(alice).cookies["sessionid"].value
         context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
         page = context.new_page()
-        outlast_network_changes(page)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", note)
-        page.goto("/servers/")
-        expect(page.get_by_role("heading", level=1)).to_have_text("Servers")
+        note_errors(page, errors)
         return page
 
     yield open_page

@@ -15,6 +15,7 @@ def test_what_is_for_many_appears_with_the_first_that_is_selected_and_moves_noth
     open_page: OpenPage, server: Server
 ) -> None:
     page = open_page()
+    page.goto("/servers/")
     bar, tick = page.locator(".many-part").first, page.locator(f"#tick-{server.name}")
     expect(bar).to_be_hidden()
     before = page.evaluate("[document.body.scrollHeight, scrollY]"), tick.bounding_box()
@@ -40,6 +41,7 @@ def test_the_list_selects_all_of_a_page_or_all_that_match(
         for n in range(ROWS_PER_PAGE + 9)
     )
     page = open_page()
+    page.goto("/servers/")
     ticks = page.locator(".board input[name=server]")
     of_page = page.get_by_label(f"Select all {ROWS_PER_PAGE} servers on this page")
     matching = page.get_by_label("Select all 60 that match, on all pages")

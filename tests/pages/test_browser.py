@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 def test_an_open_list_is_true(open_page: OpenPage, stopped_server: Server) -> None:
     page = open_page()
+    page.goto("/servers/")
     start = page.get_by_role("button", name="Start alpha", exact=True)
     start.focus()
     record_state(stopped_server, ActualState.RUNNING)
@@ -98,6 +99,7 @@ def test_a_lost_connection_is_told_and_its_return_too(
     open_page: OpenPage, site: WebServer, server: Server
 ) -> None:
     page = open_page()
+    page.goto("/servers/")
     notice = page.get_by_text("The connection to the panel is lost")
     expect(page.get_by_role("link", name="alpha")).to_be_visible()
     site.stop()
@@ -176,6 +178,7 @@ def test_ticks_stay_while_the_list_changes_and_an_action_is_for_them_all(
         name="beta", owner=stopped_server.owner, host=stopped_server.host, blueprint=blueprint
     )
     page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page.goto("/servers/")
     for name in ("alpha", "beta"):
         page.get_by_label(f"Select {name}").check()
     record_state(beta, ActualState.STOPPED)
@@ -418,6 +421,7 @@ def test_everything_can_be_done_without_javascript(
     open_page: OpenPage, stopped_server: Server
 ) -> None:
     page = open_page(java_script_enabled=False)
+    page.goto("/servers/")
     page.get_by_role("link", name="alpha").click()
     page.get_by_text("More", exact=True).click()
     page.get_by_text("Delete files…").click()

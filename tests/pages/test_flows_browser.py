@@ -413,6 +413,7 @@ def test_everything_can_be_done(open_page: OpenPage, alice: User, tmp_path: Path
         is_mobile=is_phone,
         java_script_enabled=way != "no scripts",
     )
+    page.goto("/servers/")
     hand = {"finger": Finger, "keyboard": Keyboard}.get(way, Mouse)(page)
     (code, *_) = RecoveryCodes.activate(alice).get_unused_codes()
     file = tmp_path / "night.cfg"

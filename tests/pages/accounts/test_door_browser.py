@@ -9,10 +9,11 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from l4d2site.accounts.models import AccountEvent, EventKind
 from servers.models import Server
+from tests.chromium import note_errors
 from tests.pages.accounts.totp import fresh_code_of
 from tests.pages.addresses import name_of
 from tests.pages.test_accessibility import DOOR_PAGES, violations_in_any_scheme
@@ -32,17 +33,12 @@ def open_door(browser: Browser, site: WebServer) -> Iterator[OpenDoor]:
     errors: list[str] = []
     contexts = []
 
-    def note(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            errors.append(message.text)
-
     def open_door(**options: object) -> Page:
         url = f"http://localhost:{site.port}"
         context = browser.new_context(base_url=url, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", note)
+        note_errors(page, errors)
         return page
 
     yield open_door
