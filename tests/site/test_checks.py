@@ -1,7 +1,10 @@
 """What `manage.py check` says about the machine."""
 
 import errno
+import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from io import StringIO
@@ -39,6 +42,19 @@ def test_what_runs_for_long_starts_although_remarks_cannot_be_written(module: Mo
     with override_settings(SECRETS_KEYS=()):  # There is a remark on that.
         code, _ = run(lambda: module.Command().check(), nowhere(), errors=errors)
     assert code == 0
+
+
+def test_a_worker_starts_without_loading_the_pages() -> None:
+    program = (
+        "import sys, django\n"
+        "django.setup()\n"
+        "from jobs.management.commands.runjobs import Command\n"
+        "Command().check(tags=Command.requires_system_checks)\n"
+        "assert 'jobs.worker' in sys.modules\n"
+        "assert 'l4d2site.urls' not in sys.modules\n"
+    )
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
 @pytest.mark.parametrize(
