@@ -112,12 +112,15 @@ def with_equation(statement: str, parameters: Sequence[Any]) -> tuple[str, Seque
 def for_sqlite(statement: str) -> str:
     """Return a statement in SQLite's dialect: no arrays, no row locks, and another name for json_agg().
 
+    The index that a comment names after a table is the one that SQLite has to use: `/* INDEXED BY name */`.
+
     If an update of several rows fails, SQLite undoes it, for which it first writes the old content of each page
     into a file. Here its transaction is given up anyway; with OR FAIL, SQLite leaves the undoing to that.
     """
     in_array = "IN (SELECT value FROM json_each(%s))"
     statement = statement.replace(ARRAY, in_array).replace(" FOR NO KEY UPDATE", "")
     statement = statement.replace("json_agg(", "json_group_array(")
+    statement = re.sub(r"/\* (INDEXED BY \w+) \*/", r"\1", statement)
     return re.sub("^UPDATE ", "UPDATE OR FAIL ", statement)
 
 

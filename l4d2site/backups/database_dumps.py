@@ -80,7 +80,7 @@ def _is_left_behind(path: Path) -> bool:
 
 
 def dump(path: Path) -> None:
-    """Write the whole database, as of one moment, to a new file at `path`."""
+    """Write the whole database, as of one moment, to a new file at `path`; on PostgreSQL the panel's schema."""
     if connection.vendor == "sqlite":
         _copy_sqlite(path)
     else:
@@ -89,6 +89,7 @@ def dump(path: Path) -> None:
             "--format=custom",
             "--no-owner",
             "--no-privileges",
+            f"--schema={connection.ops.quote_name(_find_schema())}",
             f"--file={path}",
             _conninfo(),
         )
@@ -176,7 +177,8 @@ def _replacing_sqlite(path: Path) -> Iterator[None]:
 def _replacing_postgresql(path: Path) -> Iterator[None]:
     script = path.with_name(f"{path.name}.sql")
     clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
-    _run("pg_restore", *clean, f"--file={script}", str(path))
+    # Dumps that were made before have all schemas.
+    _run("pg_restore", *clean, f"--schema={_find_schema()}", f"--file={script}", str(path))
     with transaction.atomic():
         _drop_tables()
         _execute_script(script)
@@ -195,6 +197,21 @@ def _replacing_postgresql(path: Path) -> Iterator[None]:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         yield
     connection.close()  # The script has set more.
+
+
+def _find_schema() -> str:
+    """Return the schema that has the panel's tables, or will have them; others may be other programs'."""
+    table = MigrationRecorder.Migration._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce((SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE pg_class.oid = to_regclass(%s)), current_schema())",
+            [table],
+        )
+        [(schema,)] = cursor.fetchall()
+    if schema is None:
+        raise DumpError("No schema of the database's search_path exists. Create it, and try again.")
+    return str(schema)
 
 
 def _drop_tables() -> None:

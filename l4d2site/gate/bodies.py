@@ -1,6 +1,7 @@
 """Limits on request bodies: their encoding, size and speed, and how much of them is held in memory at once."""
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +19,8 @@ SHARE_OF_ADDRESS = 4
 """One address may hold a quarter of the budget."""
 RETRY_SECONDS = 10
 CHARSET = "utf-8"
+CHARSET_PATTERN = r"[a-z0-9_.:+-]{1,40}"
+"""What names of charsets look like. Django asks Python for a charset by any name; some raise errors."""
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 """Of other bodies Django decodes nothing."""
 
@@ -209,13 +212,16 @@ def check_encodings(scope: Scope) -> None:
     try:
         scope.get("query_string", b"").decode()
         kind, parameters = parse_header_parameters(types.decode("latin-1"))
+        charset = str(parameters.get("charset") or CHARSET).lower()
+        is_readable = re.fullmatch(CHARSET_PATTERN, charset) is not None
     except Exception:  # noqa: BLE001 - The parser of mails that Django uses for this raises anything.
+        is_readable = False
+    if not is_readable:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST,
             _("The panel cannot read this request."),
             ends_connection=True,
-        ) from None
-    charset = str(parameters.get("charset") or CHARSET).lower()
+        )
     if kind.lower() in FORM_TYPES and charset != CHARSET:
         raise RefusedError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 
 from jobs.database import find_outage
 from l4d2site.accounts.middleware import find_obstacle
+from l4d2site.query_texts import clean
 from l4d2site.uploads.tus_headers import NewPart, TusRefusedError
 from servers import store
 from servers.models import Upload, UploadPart
@@ -153,6 +154,7 @@ def _uploads_of(user: User, upload_id: int) -> Any:
 def _find_user(request: ASGIRequest) -> User:
     """Return the user whom the request's cookie signs in, as Django's own middleware does."""
     engine = import_module(settings.SESSION_ENGINE)
+    clean(request)
     request.session = engine.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     user = get_user(request)
     if not isinstance(user, User):
