@@ -56,8 +56,8 @@ HAS_FURTHER = (
 """Whether `FURTHER_QUEUED` can find anything: a queued job of a server that is not busy, or of no server.
 
 It looks once for each server, which is far less than reading thousands of queued jobs in vain. SQLite would
-read all queued jobs to find those of no server, if their state were called 'queued' here; and all finished ones
-of no server, if the index were not named, because it has no statistics.
+read all queued jobs to find those of no server, if their state were called 'queued' here. Nothing collects
+statistics for it, so without the name of the index it would also read all finished jobs of no server.
 """
 
 LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"

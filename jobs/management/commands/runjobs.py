@@ -39,7 +39,7 @@ class Command(BaseCommand):
         "Carry out the queued jobs of a host, until SIGTERM or SIGINT: the first one lets running jobs "
         "finish, the second one cancels them."
     )
-    # Others would load every page, which takes a quarter of a worker's start and a tenth of its memory.
+    # The others would load every page: a quarter of a worker's start, and a tenth of its memory.
     requires_system_checks = (Tags.security,)
 
     def add_arguments(self, parser: CommandParser) -> None:
