@@ -12,7 +12,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,18 +21,11 @@ from django.views.decorators.http import require_POST
 
 from jobs import queue
 from jobs.models import Job, Operation
-from l4d2site.accounts.pages import SignIn
 from l4d2site.admin_requests import CheckedRequests
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.permissions import Verb, may
 from servers.secrets import keys_note
-
-
-class AdminSignIn(SignIn):
-    """The panel's sign-in, which leads to the admin pages."""
-
-    default_url = reverse_lazy("admin:index")
 
 
 class SaferoomAdminSite(AdminSite):
@@ -89,7 +82,10 @@ class SaferoomAdminSite(AdminSite):
         """
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied(_("Only an admin can see the admin pages."))
-        response: HttpResponse = AdminSignIn.as_view()(request)
+        # Only here: each process loads this module, and a worker or a command shows no page.
+        from l4d2site.accounts.pages import SignIn
+
+        response: HttpResponse = SignIn.as_view(default_url=reverse("admin:index"))(request)
         return response
 
     def password_change(  # type: ignore[override] # It shows no page of its own.

@@ -22,6 +22,7 @@ from jobs.database.outages import (
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
     Statement,
+    driver,
     execute,
     execute_all,
     find_database_file,
@@ -46,6 +47,7 @@ __all__ = [
     "announcing",
     "copy_log",
     "database_files",
+    "driver",
     "execute",
     "execute_all",
     "find_database_file",

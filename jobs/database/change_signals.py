@@ -13,13 +13,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-import psycopg
 from django.db import connection
 
 from hostops.linux.inotify import IN_MODIFY, Inotify
 from jobs.database.outage_lines import outage_log
 from jobs.database.outages import is_away
-from jobs.database.sql import Statement, execute_all, find_database_file
+from jobs.database.sql import Statement, driver, execute_all, find_database_file
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +210,7 @@ class NotifySignal:
         self._retry_seconds = retry_seconds
         self._what = f"cannot listen on {channel}"
         self._parameters = connection.get_connection_params()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Any = None
 
     def wait(self, seconds: float, interrupt: Interrupt) -> bool:
         """Wait for a notification or for `interrupt`, at most `seconds`."""
@@ -226,7 +225,7 @@ class NotifySignal:
             wait_to_read(descriptors, seconds)
             interrupt.clear()
             return has_notification(self._connection)
-        except psycopg.Error as error:
+        except driver().Error as error:
             if not is_away(error):
                 raise
             outage_log.tell(self._what, error)
@@ -240,17 +239,17 @@ class NotifySignal:
             self._connection.close()
             self._connection = None
 
-    def _listen(self) -> "psycopg.Connection[Any]":
+    def _listen(self) -> Any:
         of_django = ("cursor_factory", "context", "prepare_threshold")
         parameters = {
             key: self._parameters[key] for key in self._parameters if key not in of_django
         }
-        listener = psycopg.connect(**parameters, autocommit=True)
+        listener = driver().connect(**parameters, autocommit=True)
         listener.execute(f"LISTEN {self._channel}")
         return listener
 
 
-def has_notification(listener: "psycopg.Connection[Any]") -> bool:
+def has_notification(listener: Any) -> bool:
     """Take every notification that has arrived; return whether any came from outside this thread."""
     own_pid = connection.connection.info.backend_pid if connection.connection else None
     announcers = {notification.pid for notification in listener.notifies(timeout=0)}

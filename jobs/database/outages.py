@@ -13,10 +13,9 @@ from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
-import psycopg
 from django.db import Error, InterfaceError, InternalError, OperationalError, connection
 
-from jobs.database.sql import find_database_file
+from jobs.database.sql import driver, find_database_file
 
 __all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked", "name_kind"]
 
@@ -69,13 +68,6 @@ SQLITE_CODES = {
 LOCK_SECONDS = 0.1
 """How long another connection may write before `find_write_outage` counts SQLite as away."""
 
-OF_CONNECTIONS = (
-    *(OperationalError, InterfaceError, InternalError),
-    *(psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError),
-    *(sqlite3.OperationalError, sqlite3.InterfaceError),
-)
-"""Without a code, these mean a lost connection."""
-
 
 def is_away(error: BaseException) -> bool:
     """Return whether `error` comes from an outage of the database, so that a later try may succeed.
@@ -89,19 +81,33 @@ def is_away(error: BaseException) -> bool:
 def find_outage(error: BaseException) -> Outage | None:
     """Return the outage that caused `error`, Django's or a driver's; None if no outage did."""
     for cause in causes(error):
-        if isinstance(cause, psycopg.Error) and cause.sqlstate:
-            by_class = POSTGRESQL_CLASSES.get(cause.sqlstate[:2])
-            return POSTGRESQL_STATES.get(cause.sqlstate, by_class)
+        if state := read_state(cause):
+            return POSTGRESQL_STATES.get(state, POSTGRESQL_CLASSES.get(state[:2]))
         if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)):
             return SQLITE_CODES.get(code & 0xFF)
-    return Outage.AWAY if isinstance(error, OF_CONNECTIONS) else None
+    return Outage.AWAY if is_of_connection(error) else None
+
+
+def read_state(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of PostgreSQL's; None if it has none, or is another error.
+
+    Without a look at its class: only a panel on PostgreSQL loads psycopg, which takes a tenth of a start.
+    """
+    return getattr(error, "sqlstate", None)
+
+
+def is_of_connection(error: BaseException) -> bool:
+    """Return whether an error, which has no code, means a lost connection."""
+    own = driver()
+    of_driver = (own.OperationalError, own.InterfaceError, own.InternalError)
+    return isinstance(error, (OperationalError, InterfaceError, InternalError, *of_driver))
 
 
 def name_kind(error: BaseException) -> str:
     """Return what errors of one kind share: the driver's code or, without one, the text except its numbers."""
     for cause in causes(error):
-        if isinstance(cause, psycopg.Error) and cause.sqlstate:
-            return cause.sqlstate
+        if state := read_state(cause):
+            return state
         if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)):
             return str(code)
     return re.sub(r"\d+", "0", str(error))

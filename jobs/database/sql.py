@@ -4,7 +4,7 @@ The ORM takes ten to a hundred times as long to build one of them as the databas
 constants, in PostgreSQL's dialect, in the modules that use them, and are executed on Django's connection, in
 its transactions: `jobs/queue/scheduler.py` (which jobs may run), `jobs/queue/claim_statements.py` (a claim),
 `jobs/queue/transitions.py` (requests to cancel), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py`
-(lines), `jobs/talk/requests.py` and `jobs/talk/command_desk.py` (waiting commands); at each commit,
+(lines), `jobs/command_requests.py` and `jobs/talk/command_desk.py` (waiting commands); at each commit,
 `jobs/live/change_versions.py`.
 """
 
@@ -19,7 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 ARRAY = "= ANY(%s)"
@@ -35,6 +34,11 @@ class Result:
     rows: list[Any]
     count: int
     """How many rows it returned or changed."""
+
+
+def driver() -> Any:
+    """Return the module of the database's driver: sqlite3 or, only where a panel uses PostgreSQL, psycopg."""
+    return cast("Any", connection).Database
 
 
 def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
@@ -83,7 +87,7 @@ def send(own: Any, statement: str, parameters: Sequence[Any]) -> Any:
     with own.wrap_database_errors:
         if is_sqlite:
             return own.connection.execute(text.replace("%s", "?"), adapted)
-        return psycopg.Cursor(own.connection).execute(cast("Any", text), adapted, prepare=True)
+        return own.Database.Cursor(own.connection).execute(text, adapted, prepare=True)
 
 
 def fetch(own: Any, cursor: Any) -> Result:

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
+from jobs.command_requests import CommandRefused, TooManyCommands, send_command
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
-from jobs.talk import CommandRefused, TooManyCommands, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.console import judge, read_latest, read_names
 from servers.downloads import as_download

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.command_requests import CommandRefused, change_map
 from jobs.pages.command_pages import ask, refuse_command
 from jobs.pages.server_heads import describe_head
-from jobs.talk import CommandRefused, change_map
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.console import judge
 from servers.content import (

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.command_requests import CommandRefused, send_command
 from jobs.pages.command_pages import refuse_command
 from jobs.pages.server_heads import describe_head
-from jobs.talk import CommandRefused, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.console import may_say_to_one
 from servers.models import PlayerSession

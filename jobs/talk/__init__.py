@@ -6,25 +6,13 @@ from jobs.talk.command_desk import CommandDesk
 from jobs.talk.map_checker import MapChecker
 from jobs.talk.name_reader import NameReader
 from jobs.talk.player_reader import PlayerReader, forget_old_sessions
-from jobs.talk.requests import (
-    CommandRefused,
-    TooManyCommands,
-    change_map,
-    has_waiting_commands,
-    send_command,
-)
 
 __all__ = [
     "AdminKeeper",
     "BanKeeper",
     "CommandDesk",
-    "CommandRefused",
     "MapChecker",
     "NameReader",
     "PlayerReader",
-    "TooManyCommands",
-    "change_map",
     "forget_old_sessions",
-    "has_waiting_commands",
-    "send_command",
 ]

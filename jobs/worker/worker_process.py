@@ -24,6 +24,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs.claimed_jobs import ClaimedJob
+from jobs.command_requests import has_waiting_commands
 from jobs.database import (
     ChangeSignal,
     Channel,
@@ -45,7 +46,6 @@ from jobs.queue import (
     read_cancel_requests,
     register_worker,
 )
-from jobs.talk import has_waiting_commands
 from jobs.worker.chores import Chores
 from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan, execute, plan

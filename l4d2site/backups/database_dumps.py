@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psycopg
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
-from psycopg.conninfo import make_conninfo
 
 from hostops.errors import CommandError as ProgramError
 from hostops.linux.process import run
-from jobs.database import find_database_file, write_turn
+from jobs.database import driver, find_database_file, write_turn
 
 # Django's parameters that libpq accepts; the others are psycopg's, or limits that a long dump must not have.
 _OF_LIBPQ = (
@@ -115,7 +113,7 @@ def replacing(path: Path) -> Iterator[None]:
     try:
         with replace(path):
             yield
-    except (DatabaseError, sqlite3.Error, psycopg.Error) as error:
+    except (DatabaseError, driver().Error) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DumpError(
             f"The database could not be replaced: {reason}. If the panel or a worker runs, stop it first."
@@ -231,7 +229,7 @@ def _drop_tables() -> None:
 def _execute_script(path: Path) -> None:
     """Execute a script of pg_restore's in the open transaction. psql would need one of its own."""
     statements: list[bytes] = []
-    with path.open("rb") as script, psycopg.Cursor(connection.connection) as cursor:
+    with path.open("rb") as script, driver().Cursor(connection.connection) as cursor:
         for line in script:
             if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
                 cursor.execute(b"".join(statements), prepare=False)
@@ -267,5 +265,8 @@ def _run(program: str, *arguments: str) -> None:
 
 
 def _conninfo() -> str:
+    # Only here: a panel on SQLite has no other need of psycopg.
+    from psycopg.conninfo import make_conninfo
+
     parameters = connection.get_connection_params()
     return make_conninfo(**{name: value for name, value in parameters.items() if name in _OF_LIBPQ})

@@ -6,14 +6,18 @@ Fernet tokens are stored. Nothing here keeps a plain text.
 import hmac
 import secrets
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 PASSWORD_CHARS = 24
 """The length of a password that Saferoom makes, from 62 characters: 142 bits."""
@@ -78,18 +82,14 @@ def encrypt(plain: str) -> str:
 
 def decrypt(token: str) -> str:
     """Return the secret in a token. Raises `SecretError` if no key fits."""
-    try:
+    with _explaining_wrong_keys():
         return _fernet(is_to_store=False).decrypt(token.encode()).decode()
-    except InvalidToken:  # Its own text is empty.
-        raise SecretError(_(_WRONG_KEY)) from None
 
 
 def rotate(token: str) -> str:
     """Return a token of the same secret, made with the first key. Raises `SecretError` if no key fits."""
-    try:
+    with _explaining_wrong_keys():
         return _fernet(is_to_store=False).rotate(token.encode()).decode()
-    except InvalidToken:
-        raise SecretError(_(_WRONG_KEY)) from None
 
 
 class DigestKey(NamedTuple):
@@ -152,7 +152,18 @@ _WRONG_KEY = gettext_noop(
 )
 
 
-def _fernet(*, is_to_store: bool) -> MultiFernet:
+@contextmanager
+def _explaining_wrong_keys() -> Iterator[None]:
+    """Raise `SecretError` in place of `InvalidToken`, whose text is empty."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        yield
+    except InvalidToken:
+        raise SecretError(_(_WRONG_KEY)) from None
+
+
+def _fernet(*, is_to_store: bool) -> "MultiFernet":
     if not has_keys():
         raise SecretError(
             _("cannot be stored: SECRETS_KEYS is not set. Set it to what the rest of the panel has")
@@ -165,5 +176,8 @@ def _fernet(*, is_to_store: bool) -> MultiFernet:
 
 
 @lru_cache(maxsize=4)  # Of keys, which are in the settings anyway; never of secrets.
-def _make_fernet(keys: tuple[str, ...]) -> MultiFernet:
+def _make_fernet(keys: tuple[str, ...]) -> "MultiFernet":
+    # Only here: loading it takes a twentieth of a start, and few commands need a secret.
+    from cryptography.fernet import Fernet, MultiFernet
+
     return MultiFernet([Fernet(key) for key in keys])

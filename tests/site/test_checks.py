@@ -44,17 +44,40 @@ def test_what_runs_for_long_starts_although_remarks_cannot_be_written(module: Mo
     assert code == 0
 
 
-def test_a_worker_starts_without_loading_the_pages() -> None:
-    program = (
-        "import sys, django\n"
-        "django.setup()\n"
-        "from jobs.management.commands.runjobs import Command\n"
-        "Command().check(tags=Command.requires_system_checks)\n"
-        "assert 'jobs.worker' in sys.modules\n"
-        "assert 'l4d2site.urls' not in sys.modules\n"
-    )
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+WORKER = """
+from jobs.management.commands.runjobs import Command
+Command().check(tags=Command.requires_system_checks)
+"""
+WEB = """
+import l4d2site.urls
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "needs", "needs_not"),
+    [
+        (WORKER, "jobs.worker", ["l4d2site.urls", "l4d2site.accounts.pages", "psycopg", "fido2"]),
+        (WEB, "jobs.pages", ["hostops.host", "jobs.operations", "jobs.talk", "psycopg"]),
+    ],
+)
+def test_a_process_loads_only_what_it_is_for(
+    program: str, needs: str, needs_not: list[str], tmp_path: Path
+) -> None:
+    """On SQLite. Each of them costs some megabytes and a tenth of a start or more."""
+    program = f"import sys, django\ndjango.setup()\n{program}\nprint(*sys.modules)"
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+    }
+    loaded = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert needs in loaded
+    assert not {*needs_not} & {*loaded}
 
 
 @pytest.mark.parametrize(

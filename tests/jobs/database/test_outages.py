@@ -20,7 +20,7 @@ from django.db import (
 )
 from django.db.utils import DatabaseErrorWrapper
 
-from jobs.database import Outage, find_outage, find_write_outage, is_away, outages
+from jobs.database import Outage, driver, find_outage, find_write_outage, is_away, outages
 from servers.models import Host
 
 
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_statement_of_sqlite_is_no_outage(error: Exception)
         OperationalError("server closed the connection unexpectedly"),
         InterfaceError("connection already closed"),
         InternalError("it has no code"),
-        psycopg.OperationalError("the connection is closed"),
+        driver().OperationalError("the connection is closed"),
     ],
 )
 def test_a_lost_connection_has_no_code(error: Exception) -> None:

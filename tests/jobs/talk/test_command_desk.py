@@ -12,10 +12,15 @@ from django.utils import timezone
 
 from hostops.errors import AnswerLostError, HostError
 from hostops.specs import CommandAnswer, CommandWay
+from jobs.command_requests import (
+    MOST_UNFINISHED,
+    CommandRefused,
+    TooManyCommands,
+    has_waiting_commands,
+    send_command,
+)
 from jobs.queue.requests import enqueue
-from jobs.talk import CommandRefused, TooManyCommands, send_command
 from jobs.talk.command_desk import CommandDesk, finish
-from jobs.talk.requests import MOST_UNFINISHED, has_waiting_commands
 from jobs.worker.worker_process import WorkerLoop
 from servers.models import Blueprint, CommandState, ConsoleCommand, Host, PlayerSession, Server
 from servers.models import commands as command_rows

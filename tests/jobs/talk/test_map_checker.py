@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from hostops.errors import HostError
-from jobs.talk import CommandDesk, MapChecker, NameReader, change_map, map_checker
+from jobs.command_requests import change_map
+from jobs.talk import CommandDesk, MapChecker, NameReader, map_checker
 from jobs.talk.map_checker import Playing
 from servers.console.completion import read_names
 from servers.content.map_choices import MapChoices

@@ -1,4 +1,7 @@
-"""Takes a command from a person: stores a row, and wakes the worker of the server's host."""
+"""Takes a command from a person: stores a row, and wakes the worker of the server's host (`jobs.talk`).
+
+Beside that room and not in it, because the web processes load no code that touches a host.
+"""
 
 from django.contrib.auth.models import User
 from django.db import transaction
