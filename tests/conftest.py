@@ -2,13 +2,17 @@
 
 import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management.commands import flush
+from pytest_django import DjangoDbBlocker
 
 from jobs import operations
 from l4d2site.health import database_state
 from servers.models import Blueprint, Host, Server
+from tests.emptying import FirstContent
 from tests.fakes import FakeHost
 from tests.floors import FloorPlugin
 from tests.shares import SharesPlugin
@@ -26,6 +30,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Make the database; tests that commit leave it as it is now (`tests/emptying.py`)."""
+    with django_db_blocker.unblock():
+        content = FirstContent()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush.Command, "handle", lambda _self, **_options: content.restore())
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
