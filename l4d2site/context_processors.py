@@ -19,7 +19,7 @@ def page_context(request: HttpRequest) -> dict[str, object]:
     is_signed_in = user is not None and user.is_authenticated
     panel_verbs = verbs_of(user) if user is not None and is_signed_in else frozenset()
     return {
-        "section": request.path_info.split("/")[1],
+        "section": request.path_info.removeprefix("/").partition("/")[0],
         "is_simulated": settings.GAME_SOURCE == "simulator"
         or Host.objects.filter(game_source="simulator").exists(),
         "is_refresh": is_refresh(request),

@@ -139,4 +139,6 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['job', 'first_seq'], name='stages_of_job')],
             },
         ),
+        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
+        migrations.RunSQL(migrations.RunSQL.noop),
     ]

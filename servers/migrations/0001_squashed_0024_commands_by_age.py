@@ -594,4 +594,6 @@ class Migration(migrations.Migration):
         ),
         migrations.RunPython(memberships.make_host_admins, migrations.RunPython.noop),
         migrations.RunPython(host_admins.let_host_admins_change_overlays, migrations.RunPython.noop),
+        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
+        migrations.RunSQL(migrations.RunSQL.noop),
     ]

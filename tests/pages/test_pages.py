@@ -150,6 +150,13 @@ def test_an_address_that_leads_nowhere_is_a_404_in_our_design(as_dana: Client, p
     assert 'class="masthead"' in response.content.decode()
 
 
+@pytest.mark.parametrize(("method", "target"), [("OPTIONS", "*"), ("CONNECT", "a:1")])
+def test_so_is_what_is_no_address_at_all(
+    client: Client, db: None, method: str, target: str
+) -> None:
+    assert client.generic(method, "/", PATH_INFO=target).status_code == 404
+
+
 def test_a_404_is_for_strangers_to_the_panel_too(client: Client, db: None) -> None:
     assert client.get("/nothing/here/").status_code == 404
 

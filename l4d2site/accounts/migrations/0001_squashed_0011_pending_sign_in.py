@@ -121,4 +121,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('role', ''), ('server', None)), models.Q(('role__in', ['viewer', 'operator', 'manager']), ('server__isnull', False)), _connector='OR'), name='accounts_invitation_has_role_with_server')],
             },
         ),
+        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
+        migrations.RunSQL(migrations.RunSQL.noop),
     ]
