@@ -112,7 +112,10 @@ def status(root: BareRoot) -> dict[str, object]:
 
 def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
     """Return the status of the server, once it runs."""
+    listening = ("ss", "--udp", "--listening", "--numeric", "--no-header", "sport", "=", ":27015")
     try:
+        # It takes far less time to ask than the status.
+        wait_until(lambda: root.run(*listening, user="root").stdout, 60, "alpha does not listen")
         wait_until(lambda: status(root).get("state") == "running", 60, "alpha does not run")
     except AssertionError as error:
         error.add_note(root.run("saferoom", "shell", "-c", READ_JOBS, user="root").stdout)
@@ -188,10 +191,14 @@ def make_server(root: BareRoot, disk: Disk) -> None:
     wait_until_it_runs(root)
 
 
-def lend_packages(first: Disk, disk: Disk) -> None:
-    """Put the packages that one machine installed onto another: the time that takes is known already."""
-    folder = "upper/opt/saferoom/environments"
-    shutil.copytree(first.folder / folder, disk.folder / folder, symlinks=True)
+def lend_release(first: Disk, disk: Disk) -> None:
+    """Put the release that one machine made, with its packages, onto another: it need not be made again."""
+    code = disk.folder / "upper/opt/saferoom"
+    code.mkdir(parents=True)
+    for part in ("environments", f"releases/{releases.find(REPOSITORY).name}"):
+        (code / part).parent.mkdir(exist_ok=True)
+        made = first.folder / "upper/opt/saferoom" / part
+        subprocess.run(["cp", "-a", made, code / part], check=True)
 
 
 def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
@@ -210,7 +217,7 @@ def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
         shutil.copy2(archive, tmp_path / "archive")
         shutil.copy2(first.folder / "upper/etc/saferoom/backup.passphrase", tmp_path / "passphrase")
     with Disk(tmp_path / "disk") as disk:
-        lend_packages(first, disk)
+        lend_release(first, disk)
         with BareRoot(disk, wheels, tmp_path) as root:
             passphrase = ("--passphrase-file", str(tmp_path / "passphrase"))
             root.install(*flags(wheels), "--restore", str(tmp_path / "archive"), *passphrase)
@@ -254,7 +261,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
     tmp_path: Path, first: Disk, wheels: Path
 ) -> None:
     with Disk(tmp_path / "disk") as disk:
-        lend_packages(first, disk)
+        lend_release(first, disk)
         with BareRoot(disk, wheels, has_own_boot_id=False) as root:
             version = find_programs().parent.name
             root.root_succeed("pg_createcluster", version, "main")
