@@ -3,7 +3,9 @@
 import posixpath
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings, settings
@@ -19,6 +21,7 @@ TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
 STATIC: Path = settings.BASE_DIR / "l4d2site" / "static"
 STYLES = sorted((STATIC / "css").rglob("*.css"))
 MODULES = sorted((STATIC / "js").rglob("*.js"))
+IMPORT = r"""import[^"']*["'](\.[^"']+)"""
 
 
 @pytest.fixture
@@ -336,11 +339,32 @@ def test_the_scripts_find_each_other_under_their_hashed_names(
     imports = [
         posixpath.normpath(f"{posixpath.dirname(name)}/{imported}")
         for name in hashed
-        for imported in re.findall(r"""import[^"']*["'](\.[^"']+)""", (tmp_path / name).read_text())
+        for imported in re.findall(IMPORT, (tmp_path / name).read_text())
     ]
     assert imports
     # Django rewrites an import only if it ends with a semicolon.
     assert set(imports) <= hashed
+
+
+def test_only_static_files_with_references_are_searched_again_for_them(
+    static_files: HashedStaticFilesStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: Counter[str] = Counter()
+    make_converter = static_files.url_converter
+
+    def count(name: str, *arguments: Any) -> Any:
+        searches[name] += 1
+        return make_converter(name, *arguments)
+
+    monkeypatch.setattr(static_files, "url_converter", count)
+    hash_names(static_files)
+    once = min(searches.values())
+    again = {name for name, number in searches.items() if number > once}
+    assert again == {
+        module.relative_to(STATIC).as_posix()
+        for module in MODULES
+        if re.search(IMPORT, module.read_text())
+    }
 
 
 def test_static_files_that_are_there_stay_untouched_and_one_cut_short_is_mended(
