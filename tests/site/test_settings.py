@@ -5,6 +5,8 @@ import runpy
 import secrets
 import subprocess
 import sys
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -13,21 +15,28 @@ from tests.endtoend.panel import PROJECT_DIR
 from tests.ports import find_free_port
 
 
-def load(*options: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py check` with the environment changed; None removes a variable."""
+def change(changes: dict[str, str | None]) -> dict[str, str]:
+    """Return an environment with which a panel starts, with some of it changed; None removes a variable."""
     environment = {
         "PATH": os.environ["PATH"],
         "VAR_DIR": "/nonexistent/saferoom",
         "SECRET_KEY": "a-key-that-only-the-tests-have",
         "GAME_SOURCE": "simulator",
-    }
-    for name, value in changes.items():
-        environment.pop(name, None)
-        if value is not None:
-            environment[name] = value
+    } | changes
+    return {name: value for name, value in environment.items() if value is not None}
+
+
+def read(**changes: str | None) -> dict[str, Any]:
+    """Return the settings that a process would read in the changed environment."""
+    with patch.dict(os.environ, change(changes), clear=True):
+        return runpy.run_path(str(PROJECT_DIR / "l4d2site/settings.py"))
+
+
+def load(*options: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` in the changed environment."""
     return subprocess.run(
         [sys.executable, PROJECT_DIR / "manage.py", "check", *options],
-        env=environment,
+        env=change(changes),
         capture_output=True,
         text=True,
         timeout=60,
@@ -96,13 +105,22 @@ def test_good_settings_load() -> None:
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str | None) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name} is .*must be") as refused:
+        read(**{name: value})
+    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN")
+    assert str(value) not in str(refused.value) or name not in secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SECRET_KEY", None), ("DATABASE_URL", "user:hunter2@host"), ("HSTS_SECONDS", "a year")],
+)
+def test_a_program_ends_with_one_line_about_a_bad_value(name: str, value: str | None) -> None:
     answer = load(**{name: value})
     assert answer.returncode == 1
-    assert answer.stderr.startswith(f"saferoom: {name} is ")
-    assert "must be" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN")
-    assert str(value) not in answer.stderr or name not in secret
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith(f"saferoom: {name} is ")
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(
@@ -123,21 +141,17 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
         ("JOB_WORKER_GRACE_SECONDS", "10 min"),
     ],
 )
-def test_a_value_that_cannot_work_is_named_too(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
+def test_a_value_that_cannot_work_is_named_too(name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"{name} is .* but must be") as refused:
-        runpy.run_path(str(PROJECT_DIR / "l4d2site/settings.py"))
+        read(**{name: value})
     assert "hunter2" not in str(refused.value)
 
 
 def test_mails_need_the_address_of_the_panel() -> None:
-    answer = load(EMAIL_URL="smtp://mail.example.org")
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("saferoom: PANEL_URL is '', but must be set where EMAIL_URL is")
-    good = load(EMAIL_URL="smtp://mail.example.org", PANEL_URL="https://panel.example.org")
-    assert good.returncode == 0, good.stderr
+    with pytest.raises(ImproperlyConfigured, match=r"^PANEL_URL is '', but must be set"):
+        read(EMAIL_URL="smtp://mail.example.org")
+    good = read(EMAIL_URL="smtp://mail.example.org", PANEL_URL="https://panel.example.org")
+    assert good["EMAIL_HOST"] == "mail.example.org"
 
 
 PRODUCTION = {
