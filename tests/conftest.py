@@ -1,12 +1,19 @@
 """People and things that most tests need: Alice owns the server, Bob owns nothing, Dana is the admin."""
 
+import fcntl
 import gc
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.commands import flush
+from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from jobs import operations
@@ -30,6 +37,55 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+IS_SHARED = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether several processes share the tests."""
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite database with all tables and no rows of ours, made once by one process for all of them.
+
+    Making it takes longer than starting a panel does.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if IS_SHARED:
+        folder = folder.parent
+    database, draft = folder / "migrated.sqlite3", folder / "draft.sqlite3"
+    with (folder / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            migrate(f"sqlite:///{draft}")
+            draft.rename(database)
+    return database
+
+
+def migrate(database_url: str) -> None:
+    """Make all tables in an empty database."""
+    subprocess.run(
+        [sys.executable, settings.BASE_DIR / "manage.py", "migrate", "--verbosity=0"],
+        env=os.environ
+        | {"DJANGO_SETTINGS_MODULE": "l4d2site.settings", "DATABASE_URL": database_url},
+        check=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(
+    request: pytest.FixtureRequest,
+    django_db_use_migrations: bool,
+    django_db_modify_db_settings: None,
+) -> Iterator[bool]:
+    """Have each of several processes begin with a copy of one database, instead of all of them migrating."""
+    if not (IS_SHARED and settings.IS_SQLITE and django_db_use_migrations):
+        yield request.config.getvalue("reuse_db")
+        return
+    path = Path(settings.DATABASES["default"]["TEST"]["NAME"])
+    shutil.copy2(request.getfixturevalue("migrated"), path)
+    yield True
+    connection.close()
+    path.unlink()
 
 
 @pytest.fixture(scope="session")

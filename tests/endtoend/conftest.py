@@ -1,27 +1,11 @@
 """A panel of its own for each test."""
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.endtoend.panel import PROJECT_DIR, Panel
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a database with all tables and no rows; making it takes as long as the rest of a start."""
-    panel = Panel(tmp_path_factory.mktemp("migrated"))
-    subprocess.run(
-        [sys.executable, PROJECT_DIR / "manage.py", "migrate", "--verbosity=0"],
-        env=panel.environment
-        | {"SECRET_KEY": "a-key-that-only-this-has", "GAME_SOURCE": "simulator"},
-        check=True,
-    )
-    return panel.database
+from tests.endtoend.panel import Panel
 
 
 @pytest.fixture
@@ -34,8 +18,7 @@ def bare_panel(tmp_path: Path) -> Iterator[Panel]:
 def panel(tmp_path: Path, migrated: Path) -> Iterator[Panel]:
     """Return a running panel that started with an empty database, whose admin is signed in."""
     panel = Panel(tmp_path / "var")
-    panel.var_dir.mkdir()
-    shutil.copy2(migrated, panel.database)
+    panel.take_database(migrated)
     yield from run_panel(panel)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -151,6 +152,11 @@ class Panel:
     def host_root(self) -> Path:
         """Where the host layer keeps everything."""
         return self.var_dir / "host"
+
+    def take_database(self, migrated: Path) -> None:
+        """Let it start with a copy of a database that has all tables."""
+        self.var_dir.mkdir()
+        shutil.copy2(migrated, self.database)
 
     def start(self) -> None:
         """Start it, and wait for its ready line."""

@@ -16,9 +16,10 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.endtoend
-def test_serve_listens_on_a_unix_socket_and_on_no_port(tmp_path: Path) -> None:
+def test_serve_listens_on_a_unix_socket_and_on_no_port(tmp_path: Path, migrated: Path) -> None:
     path = tmp_path / "web.sock"
     panel = Panel(tmp_path / "var")  # only for what its processes are told
+    panel.take_database(migrated)
     environment = panel.environment | {
         "BIND": f"unix:{path}",
         "SECRET_KEY": "a-key-that-only-this-test-has",

@@ -114,9 +114,10 @@ class Postgres:
         """The server's first process."""
         return int((self._data / "postmaster.pid").read_text().split()[0])
 
-    def make_database(self, name: str) -> str:
-        """Make a database, and return its URL."""
-        self._run("createdb", "-h", str(self._root), "-p", str(self._port), "-U", USER, name)
+    def make_database(self, name: str, template: str = "template1") -> str:
+        """Make a database with what the database `template` has, and return its URL."""
+        where = ("-h", str(self._root), "-p", str(self._port), "-U", USER)
+        self._run("createdb", *where, "-T", template, name)
         return self.url(name)
 
     def _make_root(self) -> None:

@@ -1,5 +1,6 @@
 """Archives: what went in comes out, sealed or not; damaged, cut off or otherwise sealed ones are refused."""
 
+import io
 import os
 import stat
 from datetime import timedelta
@@ -11,14 +12,26 @@ from django.utils import timezone
 from hostops.layout import HostLayout
 from hostops.linux.untrusted import UntrustedFileError
 from jobs.models import Worker
-from l4d2site.backups import archives, host_files, restoring
+from l4d2site.backups import archives, host_files, restoring, sealing
 from l4d2site.backups.archives import ArchiveError, Head
 from l4d2site.backups.restoring import RestoreRefused
-from l4d2site.backups.sealing import PIECE_BYTES
+from l4d2site.backups.sealing import PIECE_BYTES, SealedReader
 from servers.models import Host
 
 HEAD = Head("sqlite", "1", "local", "2026-11-26T00:00:00+00:00", has_host_files=True)
 PASSPHRASE = "correct horse battery"
+REAL_WORK = sealing._SCRYPT
+SEALED_BEFORE = (
+    "73616665726f6f6d2d7365616c65642d310a6aa0167506ad08ec74aa0b2691482647"
+    "a76dbb3a09e9d5e9797c8dac0dee707245f2ce4143d2e9efb1eb"
+)
+"""What Saferoom once sealed with the passphrase."""
+
+
+@pytest.fixture(autouse=True)
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a thousandth of the work for each key."""
+    monkeypatch.setattr(sealing, "_SCRYPT", REAL_WORK | {"n": 2**6})
 
 
 def write(path: Path, passphrase: str, root: Path | None = None) -> archives.Written:
@@ -85,6 +98,12 @@ def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: P
     assert archives.read_head(tmp_path / "sealed", PASSPHRASE) == (HEAD, "key-one,key-two")
     assert archives.read_head(tmp_path / "plain", "") == (HEAD, "")
     assert b"key-one" not in (tmp_path / "sealed").read_bytes()
+
+
+def test_what_was_once_sealed_can_still_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "_SCRYPT", REAL_WORK)
+    sealed = io.BytesIO(bytes.fromhex(SEALED_BEFORE))
+    assert SealedReader(sealed, PASSPHRASE).read(100) == b"some thing"
 
 
 def test_another_passphrase_and_none_open_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`manage.py backup` and `restore`, on both engines, as `scenario` carries them out."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,24 +10,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import migrate
 from tests.fire.postgres import Postgres
 from tests.systemd.sandbox import REPOSITORY
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/db.sqlite3"
-        return
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """Return a server with a database that has all tables."""
     # A socket's path has a length limit that a test's folder may exceed.
     with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
         server = Postgres(Path(folder), fsync=False)
         server.start()
         try:
-            yield server.make_database("panel")
+            migrate(server.make_database("migrated"))
+            yield server
         finally:
             server.stop("immediate")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, scenario: str) -> str:
+    """Return the URL of a database with all tables and no rows."""
+    if request.param == "sqlite":
+        shutil.copy2(request.getfixturevalue("migrated"), tmp_path / "db.sqlite3")
+        return f"sqlite:///{tmp_path}/db.sqlite3"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.make_database(scenario, template="migrated")
 
 
 @pytest.mark.parametrize(
