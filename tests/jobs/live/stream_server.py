@@ -46,10 +46,20 @@ class Panel:
         bind = f"unix:{socket_path}" if socket_path else "127.0.0.1"
         self.place = Place(bind, self.port)
         self.var_dir = var_dir
+        self._environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._process is not None
+
     def start(self, **environment: str) -> None:
-        """Start it, and return once it answers; `environment` is added to that of its processes."""
+        """Start it, and return once it answers.
+
+        `environment` is added to that of its processes, and to that of later starts.
+        """
+        self._environment |= environment
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"),
@@ -63,7 +73,7 @@ class Panel:
                 "PORT": str(self.port),
                 "BIND": self.place.bind,
                 "ALLOWED_HOSTS": "localhost,127.0.0.1",
-                **environment,
+                **self._environment,
             },
         )
         wait_until(self._answers, 30, "the panel does not answer")

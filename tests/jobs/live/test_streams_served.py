@@ -31,15 +31,40 @@ def job(server: Server) -> Job:
     return Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
 
 
-@pytest.fixture
-def panel(tmp_path: Path, job: Job) -> Iterator[Panel]:
-    """Return a panel that answers."""
-    (tmp_path / "var/static").mkdir(parents=True)
-    panel = Panel(tmp_path / "var")
-    # Longer than a stop could take that waits for somebody.
-    panel.start(GUNICORN_CMD_ARGS="--graceful-timeout=600")
+@pytest.fixture(scope="module")
+def shared_panel(
+    tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
+) -> Iterator[Panel]:
+    """Return a panel for all tests without nginx, none of which leaves anything in it."""
+    panel = Panel(make_var_dir(tmp_path_factory))
     yield panel
     panel.stop()
+
+
+@pytest.fixture(scope="module")
+def socket_panel(
+    tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
+) -> Iterator[Panel]:
+    """Return a panel on a Unix socket for all tests with nginx."""
+    var_dir = make_var_dir(tmp_path_factory)
+    panel = Panel(var_dir, var_dir.with_name("web.sock"))
+    yield panel
+    panel.stop()
+
+
+@pytest.fixture
+def panel(shared_panel: Panel, job: Job) -> Panel:
+    """Return a panel that answers."""
+    if not shared_panel.is_running:
+        # Longer than a stop could take that waits for somebody.
+        shared_panel.start(GUNICORN_CMD_ARGS="--graceful-timeout=600")
+    return shared_panel
+
+
+def make_var_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    var_dir = tmp_path_factory.mktemp("panel") / "var"
+    (var_dir / "static").mkdir(parents=True)
+    return var_dir
 
 
 def write(job: Job, first: int, last: int) -> None:
@@ -129,13 +154,13 @@ def test_streams_survive_lost_database_connections(panel: Panel, job: Job, alice
 @pytest.mark.nginx
 class TestBehindNginx:
     @pytest.fixture
-    def panel(self, tmp_path: Path, job: Job) -> Iterator[Panel]:
+    def panel(self, socket_panel: Panel, job: Job) -> Panel:
         """Return a panel on a Unix socket, which only nginx uses."""
-        (tmp_path / "var/static").mkdir(parents=True)
-        panel = Panel(tmp_path / "var", tmp_path / "web.sock")
-        panel.start(TRUSTED_PROXIES="unix", STREAMS_PER_ADDRESS="2", BEHIND_TLS_PROXY="true")
-        yield panel
-        panel.stop()
+        if not socket_panel.is_running:
+            socket_panel.start(
+                TRUSTED_PROXIES="unix", STREAMS_PER_ADDRESS="2", BEHIND_TLS_PROXY="true"
+            )
+        return socket_panel
 
     @pytest.fixture
     def nginx(self, tmp_path: Path, panel: Panel) -> Iterator[Nginx]:
