@@ -18,6 +18,7 @@ from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.http import HttpRequest, HttpResponseBase  # noqa: E402
 
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
+from l4d2site.gate.charsets import forget_unknown_charsets  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
 from l4d2site.security import add_static_headers  # noqa: E402
 from l4d2site.uploads import UploadDoor  # noqa: E402
@@ -90,4 +91,5 @@ if settings.STATIC_ROOT.is_dir():
         allow_all_origins=False,
         add_headers_function=add_static_headers,
     )
+forget_unknown_charsets()
 application = behind_gate(served, door=UploadDoor)
