@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
@@ -18,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from hostops.errors import CommandError as ProgramError
 from hostops.linux.process import run
 from jobs.database import driver, find_database_file, write_turn
+from l4d2site.backups import keeping
 
 # Django's parameters that libpq accepts; the others are psycopg's, or limits that a long dump must not have.
 _OF_LIBPQ = (
@@ -47,11 +47,12 @@ def dump_folder() -> Iterator[Path]:
 
     First remove those that were left behind by a process that was killed.
     """
+    backup_dir = keeping.make_folder()
     for prefix in FOLDER_PREFIXES:
-        for path in settings.BACKUP_DIR.glob(f"{prefix}*"):
+        for path in backup_dir.glob(f"{prefix}*"):
             if _is_left_behind(path):
                 shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIXES[0], dir=settings.BACKUP_DIR) as name:
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIXES[0], dir=backup_dir) as name:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -46,6 +46,19 @@ class LastBackup:
         return ""
 
 
+def make_folder() -> Path:
+    """Make BACKUP_DIR if it is not there, and return it. Raises `OSError`, whose text says what to do."""
+    folder: Path = settings.BACKUP_DIR
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The folder {folder} cannot be made: {error.strerror}. Make it, and give it to the account that "
+            "runs this, or set BACKUP_DIR to another."
+        ) from error
+    return folder
+
+
 def new_name(now: datetime, host: str) -> str:
     """Return the name of a backup made now. Names sort by time."""
     return f"{now:%Y%m%dT%H%M%SZ}-{host}{ENDING}"

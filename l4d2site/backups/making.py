@@ -70,8 +70,7 @@ def _note(outcome: LastBackup, say: Callable[[str], None]) -> None:
 
 def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None]) -> Made:
     passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
-    folder = settings.BACKUP_DIR
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = keeping.make_folder()
     path = folder / keeping.new_name(timezone.now(), settings.HOST_NAME)
     partial = keeping.partial_path(path)
     partial.unlink(missing_ok=True)

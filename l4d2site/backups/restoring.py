@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils.translation import gettext as _
@@ -34,7 +34,7 @@ class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not 
 
 
 class RestoreUnfinished(Exception):  # noqa: N818 - what failed is in it
-    """The database is put back, but not every file; the text says what to do."""
+    """The database is put back, but not all that follows; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,26 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
                     content_return.put(info.name.removeprefix(archives.CONTENT), content)
                 elif info.name == archives.SAME_CONTENT:
                     content_return.put_same(content, layout.root)
-    except (ArchiveError, HostError, OSError) as error:
+    except (ArchiveError, HostError, OSError, KeyboardInterrupt) as error:
         if cancelled_jobs is None:
             raise
         raise RestoreUnfinished(
-            f"The database is put back, but not every file: {error} When that is cured, move instances/ and "
-            f"overlays/ out of {layout.root}, and do this again with --replace."
+            f"The database is put back, but not every file: {_describe(error)} To put all of it "
+            f"back, move instances/ and overlays/ out of {layout.root}, and do this again with --replace."
         ) from error
-    return Restored(_start_again(head.host), cancelled_jobs or 0)
+    try:
+        return Restored(_start_again(head.host), cancelled_jobs or 0)
+    except (DatabaseError, KeyboardInterrupt) as error:
+        raise RestoreUnfinished(
+            "The backup is put back, but no server that was running is started again: "
+            f"{_describe(error)} Install the game on the host's page, and start them on theirs."
+        ) from error
+
+
+def _describe(error: BaseException) -> str:
+    """Return what happened, as a sentence."""
+    reason = "this was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    return f"{' '.join(reason.split()).rstrip('.')}."
 
 
 def _restore_database(dump: Path, say: Callable[[str], None]) -> int:
@@ -156,6 +168,7 @@ def _has_worker() -> bool:
     return Worker.objects.filter(stopped_at=None, heartbeat_at__gte=oldest).exists()
 
 
+@transaction.atomic
 def _start_again(host_name: str) -> list[str]:
     """Queue an install of the game, which no backup contains, and a start of each server that was running."""
     host = Host.objects.filter(name=host_name).first()

@@ -1,12 +1,13 @@
 """`manage.py restore`: restores a backup, on a machine that has nothing to lose."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hostops.command_ends import tell
+from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
 from l4d2site.backups.database_dumps import DumpError
@@ -51,6 +52,8 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
+            # So that it says then too how far it came.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             restored = restoring.restore(
                 path,
                 passphrase,
@@ -58,7 +61,9 @@ class Command(BaseCommand):
                 say=lambda text: tell(text, self.stdout),
             )
         except restoring.RestoreUnfinished as error:
-            raise CommandError(str(error)) from error
+            was_interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+            code = EXIT_INTERRUPTED if was_interrupted else EXIT_FAILED
+            raise CommandError(str(error), returncode=code) from error
         except (
             archives.ArchiveError,
             restoring.RestoreRefused,

@@ -5,6 +5,7 @@ The database has all tables, and no rows.
 
 import errno
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -74,12 +75,14 @@ def say_to_nobody(*arguments: str) -> None:
     assert code == 0, errors
 
 
-def refuse(*arguments: str) -> str:
-    """Run a command that must fail, and return the reason."""
+def refuse(*arguments: str, code: int = 1) -> str:
+    """Run a command that must fail with this exit code, and return the reason."""
     try:
         call_command(*arguments, stdout=StringIO(), stderr=StringIO())
     except CommandError as error:
-        return str(error)
+        if error.returncode == code:
+            return str(error)
+        raise
     raise AssertionError(f"{arguments} was not refused")
 
 
@@ -149,6 +152,9 @@ def restore_all() -> None:
         said = refuse("restore", str(archive), "--replace")
     assert "The database is put back, but not every file: The disk is full." in said
     assert not Session.objects.exists()
+    with patch("l4d2site.backups.host_files.put", lambda *_: signal.raise_signal(signal.SIGTERM)):
+        said = refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
+    assert "The database is put back, but not every file: this was interrupted. To put" in said
 
     # One file is lost, and another one has been replaced.
     lost, damaged = read_files(OverlayVersion.objects.get(reference=reference))
@@ -157,7 +163,9 @@ def restore_all() -> None:
     Server.objects.all().delete()
     OverlayVersion.objects.all().delete()
     User.objects.update(username="somebody")
-    say_to_nobody("restore", str(archive))
+    with override_settings(BACKUP_DIR=settings.BACKUP_DIR / "not/there/yet"):
+        say_to_nobody("restore", str(archive))
+    shutil.rmtree(settings.BACKUP_DIR / "not")
     assert (UPPER / "mine").read_text() == "by the game"
     UPPER.parents[1].rename(settings.HOST_ROOT / "away-again")
     BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too-again")
@@ -205,8 +213,13 @@ def cancel_jobs() -> None:
     DeferredAction.objects.create(
         server=bravo, operation="restart", until=timezone.now() + timedelta(days=1)
     )
+    Server.objects.filter(name="bravo").update(desired_state=DesiredState.RUNNING)
     archive = back_up_database()
     Worker.objects.update(stopped_at=timezone.now())
+    with patch.object(restoring, "enqueue", enqueue_install):
+        said = refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
+    assert "no server that was running is started again: this was interrupted." in said
+    assert not Job.objects.queued().exists()
     output = say("restore", str(archive), "--replace")
     assert "Jobs that waited or ran when it was made, and are cancelled now: 2." in output
     for job in (running, waiting):
@@ -216,6 +229,13 @@ def cancel_jobs() -> None:
     assert alpha.actual_state == ActualState.UNKNOWN
     assert "restored from a backup" in DeferredAction.objects.get(ended_at__isnull=False).outcome
     assert not Worker.objects.filter(stopped_at=None).exists()
+
+
+def enqueue_install(operation: str, **options: Any) -> None:
+    """Enqueue an install, and be interrupted at anything else."""
+    if operation != "install":
+        raise KeyboardInterrupt
+    enqueue(operation, **options)
 
 
 def cross_versions() -> None:

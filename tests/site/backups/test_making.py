@@ -35,6 +35,15 @@ def make(said: list[str]) -> None:
     make_backup(with_host_files=False, with_content=False, say=said.append)
 
 
+def test_a_folder_that_cannot_be_made_is_told_in_words(places: Path, settings: Any) -> None:
+    (places / "file").touch()
+    settings.BACKUP_DIR = places / "file/backups"
+    with pytest.raises(
+        OSError, match=r"/file/backups cannot be made: Not a directory\. Make it, and"
+    ):
+        make([])
+
+
 @pytest.mark.django_db
 @pytest.mark.skipif(not configured.IS_SQLITE, reason="pg_dump tells it by itself")
 def test_a_copy_of_the_database_that_fails_is_told_in_words(tmp_path: Path) -> None:
