@@ -54,12 +54,12 @@ class Machine:
         self.gateway, self.address = f"198.18.{number}.1", f"198.18.{number}.2"
         self.cable = f"cable{number}"
         ip("netns", "add", self.name)
-        ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        ip("address", "add", f"{self.gateway}/30", "dev", self.cable)
-        ip("link", "set", self.cable, "up")
-        self._inside("address", "add", f"{self.address}/30", "dev", "eth0")
-        self._inside("link", "set", "eth0", "up")
-        self._inside("link", "set", "lo", "up")
+        try:
+            self._connect()
+        except BaseException:
+            # It has a name in the file system, which would outlast this process. The cable ends with it.
+            ip("netns", "delete", self.name)
+            raise
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` on this machine."""
@@ -86,6 +86,14 @@ class Machine:
         """
         ip("link", "delete", self.cable)
         ip("netns", "delete", self.name)
+
+    def _connect(self) -> None:
+        ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("address", "add", f"{self.gateway}/30", "dev", self.cable)
+        ip("link", "set", self.cable, "up")
+        self._inside("address", "add", f"{self.address}/30", "dev", "eth0")
+        self._inside("link", "set", "eth0", "up")
+        self._inside("link", "set", "lo", "up")
 
     def _inside(self, *arguments: str) -> None:
         ip("-netns", self.name, *arguments)

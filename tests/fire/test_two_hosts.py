@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.endtoend.panel import PROJECT_DIR
-from tests.fire.networks import Machine, own_network
+from tests.fire.networks import Machine, ip, own_network
 from tests.fire.postgres import Postgres
 from tests.waiting import wait_until
 
@@ -184,3 +184,44 @@ def test_a_host_that_is_cut_off_is_recovered_by_the_other_and_comes_back(hosts: 
     hosts.wait_for_job(waiting, "succeeded", seconds=120)
     ((state, still),) = hosts.query(f"SELECT state, error FROM jobs_job WHERE id = {lost}")
     assert (state, still) == ("failed", error)
+
+
+def test_a_machine_that_cannot_be_connected_leaves_no_namespace() -> None:
+    with own_network():
+        ip("link", "add", "cable9", "type", "veth", "peer", "name", "taken")
+        with pytest.raises(subprocess.CalledProcessError):
+            Machine(9)
+    done = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True)
+    assert f"saferoom-{os.getpid()}-9" not in done.stdout
+
+
+HOLD_A_LOCK = """
+import time
+from django.db import connection, transaction
+with transaction.atomic(), connection.cursor() as cursor:
+    cursor.execute("SET idle_in_transaction_session_timeout = 0")
+    cursor.execute("LOCK TABLE django_session")
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lost_machine_keeps_no_lock_although_a_restore_there_may_pause(hosts: TwoHosts) -> None:
+    west = hosts.machines["west"]
+    command = west.command([*MANAGE, "shell", "-c", HOLD_A_LOCK])
+    with subprocess.Popen(command, env=hosts.environment("west"), stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert b"locked\n" in iter(holder.stdout.readline, b"")
+        west.pull_cable()
+        try:
+            wait_until(
+                lambda: (
+                    not hosts.query(
+                        "SELECT 1 FROM pg_locks WHERE relation = 'django_session'::regclass"
+                    )
+                ),
+                30,
+                "the table is locked",
+            )
+        finally:
+            holder.kill()
