@@ -18,6 +18,9 @@ EXIT_STUCK = os.EX_SOFTWARE  # 70
 EXIT_THREAD_DIED = 79
 """One of its threads met an unexpected error. sysexits.h ends at 78."""
 
+OF_INDEXES = ("no such index: ", "no query solution")
+"""How SQLite's errors begin if an index that a statement names was dropped, or is another one."""
+
 
 @contextmanager
 def vital(name: str) -> Iterator[None]:
@@ -27,13 +30,21 @@ def vital(name: str) -> Iterator[None]:
     except BaseException as error:
         logger.critical(
             "The thread “%s” of this worker has died of %s: %s. The worker ends, for its supervisor to start "
-            "another.",
+            "another.%s",
             name,
             type(error).__name__,
             error,
+            find_cure(error),
             exc_info=error,
         )
         end_process(EXIT_THREAD_DIED)
+
+
+def find_cure(error: BaseException) -> str:
+    """Return what to do, after a blank, if the next worker would end in the same way; else nothing."""
+    if str(error).startswith(OF_INDEXES):
+        return " That one will end too, until the index is made again: the page Health says how."
+    return ""
 
 
 def end_process(exit_code: int) -> None:

@@ -1,8 +1,9 @@
 """A worker's threads: what they carry out, how far ahead jobs are claimed for them, and what they leave."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job
 from jobs.worker import job_threads
-from jobs.worker.deaths import EXIT_THREAD_DIED
+from jobs.worker.deaths import EXIT_THREAD_DIED, vital
 from jobs.worker.execution import Plan
 from jobs.worker.job_threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
 from tests.clocks import Clock
@@ -167,3 +168,16 @@ def test_a_thread_that_dies_ends_the_process(
         threads.submit(plan(1), claimed_at=job_threads.boot_seconds())
     assert exits == [EXIT_THREAD_DIED]
     assert "The thread “job_0” of this worker has died of RuntimeError: a bug." in caplog.text
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "CREATE INDEX i ON t (a) WHERE a = 1"])
+def test_one_that_dies_of_an_index_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, statement: str
+) -> None:
+    """The index that a statement names was dropped, or is another one."""
+    monkeypatch.setattr("os._exit", lambda _code: None)
+    with closing(sqlite3.connect(":memory:")) as database, vital("main"):
+        database.execute("CREATE TABLE t (a)")
+        database.execute(statement)
+        database.execute("SELECT a FROM t INDEXED BY i")
+    assert "until the index is made again: the page Health says how." in caplog.text
