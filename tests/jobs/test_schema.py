@@ -136,3 +136,24 @@ def test_going_back_to_a_migration_that_was_replaced_loses_no_job() -> None:
     finally:
         call_command("migrate", verbosity=0)
     assert Job.objects.count() == 1
+
+
+def test_a_new_database_can_be_made_again_after_a_kill_between_the_records_of_one_step(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record: Any = MigrationRecorder.record_applied
+    killed = set()
+
+    def die_once(recorder: MigrationRecorder, app: str, name: str) -> None:
+        if app in OUR_APPS and name.startswith("0002_") and app not in killed:
+            killed.add(app)
+            raise KeyboardInterrupt
+        record(recorder, app, name)
+
+    remove_tables()
+    monkeypatch.setattr(MigrationRecorder, "record_applied", die_once)
+    for _app in OUR_APPS:
+        with pytest.raises(KeyboardInterrupt):
+            call_command("migrate", verbosity=0)
+    call_command("migrate", verbosity=0)
+    assert find_missing() == []
