@@ -463,11 +463,8 @@ if not IS_SQLITE:
         "tcp_user_timeout": _patience_seconds * 1000,  # milliseconds
         # Only statements that ask for it keep their plans (`jobs.database.sql`): Django's own never do.
         "prepare_threshold": 0,
-        # A process that freezes in a transaction must not keep its locks; nor must a machine that dies in one
-        # that may pause, as migrations and restores may.
-        "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s"
-        f" -c tcp_keepalives_idle={_patience_seconds} -c tcp_keepalives_interval=1"
-        f" -c tcp_keepalives_count=2 -c tcp_user_timeout={_patience_seconds}s",
+        # A process that freezes in a transaction must not keep its locks.
+        "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",
     } | DATABASES["default"].get("OPTIONS", {})
 JOB_WORKER_GRACE_SECONDS = read(
     "JOB_WORKER_GRACE_SECONDS", read_float, "a number of seconds", default=600.0

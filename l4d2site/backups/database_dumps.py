@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
@@ -30,6 +31,10 @@ FOLDER_PREFIXES = (".dump-", ".restore-")
 """How the folders of dumps begin; of the second kind restores once made them."""
 NEW_SECONDS = 60.0
 """How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
+
+
+_DEPENDENT_OBJECTS = "2BP01"
+"""PostgreSQL's code for an object that cannot be dropped because another one needs it."""
 
 
 class DumpError(Exception):
@@ -88,7 +93,7 @@ def dump(path: Path) -> None:
             "--format=custom",
             "--no-owner",
             "--no-privileges",
-            f"--schema={connection.ops.quote_name(_find_schema())}",
+            f"--schema={_quote(_find_schema())}",
             f"--file={path}",
             _conninfo(),
         )
@@ -115,10 +120,16 @@ def replacing(path: Path) -> Iterator[None]:
         with replace(path):
             yield
     except (DatabaseError, driver().Error) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DumpError(
-            f"The database could not be replaced: {reason}. If the panel or a worker runs, stop it first."
-        ) from error
+        raise DumpError(f"The database could not be replaced: {_explain(error)}") from error
+
+
+def _explain(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    if getattr(cause, "sqlstate", None) == _DEPENDENT_OBJECTS:
+        needs = "; ".join(cause.diag.message_detail.splitlines())  # type: ignore[attr-defined]
+        return f"{needs}. Drop what is not the panel's, restore, and make it again."
+    reason = " ".join(str(error).split()).rstrip(".")
+    return f"{reason}. If the panel or a worker runs, stop it first."
 
 
 def _copy_sqlite(path: Path) -> None:
@@ -176,10 +187,12 @@ def _replacing_sqlite(path: Path) -> Iterator[None]:
 def _replacing_postgresql(path: Path) -> Iterator[None]:
     script = path.with_name(f"{path.name}.sql")
     clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
+    schema = _find_schema()
     # Dumps that were made before have all schemas.
-    _run("pg_restore", *clean, f"--schema={_find_schema()}", f"--file={script}", str(path))
+    _run("pg_restore", *clean, f"--schema={schema}", f"--file={script}", str(path))
     with transaction.atomic():
-        _drop_tables()
+        notice_lost_client()
+        _drop_tables(schema)
         _execute_script(script)
         with connection.cursor() as cursor:
             # The script has emptied it.
@@ -198,24 +211,55 @@ def _replacing_postgresql(path: Path) -> Iterator[None]:
     connection.close()  # The script has set more.
 
 
+def notice_lost_client() -> None:
+    """Let PostgreSQL end this session soon after this machine or its network is gone.
+
+    The script lifts the limit on pauses in a transaction, because a slow machine may pause. Without a limit a
+    lost session would keep its locks until TCP gives up: by default after two hours.
+    """
+    seconds = max(2, int(settings.JOB_WORKER_LEASE_SECONDS / 3))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET tcp_keepalives_idle = {seconds}")
+        cursor.execute("SET tcp_keepalives_interval = 1")
+        cursor.execute("SET tcp_keepalives_count = 2")
+        cursor.execute(f"SET tcp_user_timeout = '{seconds}s'")
+
+
 def _find_schema() -> str:
     """Return the schema that has the panel's tables, or will have them; others may be other programs'."""
-    table = MigrationRecorder.Migration._meta.db_table
+    tables = {
+        MigrationRecorder.Migration._meta.db_table,
+        *connection.introspection.django_table_names(include_views=False),
+    }
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce((SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE pg_class.oid = to_regclass(%s)), current_schema())",
-            [table],
+            "SELECT DISTINCT nspname FROM unnest(%s::text[]) AS name"
+            " JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))"
+            " JOIN pg_namespace ON pg_namespace.oid = relnamespace ORDER BY nspname",
+            [list(tables)],
         )
-        [(schema,)] = cursor.fetchall()
-    if schema is None:
+        schemas = [schema for [schema] in cursor.fetchall()]
+        cursor.execute("SELECT current_schema()")
+        [first] = cursor.fetchone()
+    if len(schemas) > 1:
+        raise DumpError(
+            f"The panel's tables are in several schemas: {', '.join(schemas)}. Move all of them into one of "
+            "these (ALTER TABLE … SET SCHEMA …), and try again."
+        )
+    if not schemas and first is None:
         raise DumpError("No schema of the database's search_path exists. Create it, and try again.")
-    return str(schema)
+    return str(schemas[0] if schemas else first)
 
 
-def _drop_tables() -> None:
+def _drop_tables(schema: str) -> None:
     """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
-    names = connection.introspection.table_names()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE nspname = %s AND relkind IN ('r', 'p')",
+            [schema],
+        )
+        names = [name for [name] in cursor.fetchall()]
     prefixes = {
         "django",
         *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
@@ -224,7 +268,14 @@ def _drop_tables() -> None:
     if ours:
         with connection.cursor() as cursor:
             # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
-            cursor.execute(f"DROP TABLE {', '.join(map(connection.ops.quote_name, ours))}")
+            cursor.execute(
+                f"DROP TABLE {', '.join(f'{_quote(schema)}.{_quote(name)}' for name in ours)}"
+            )
+
+
+def _quote(name: str) -> str:
+    """Return a name as SQL and pg_dump's patterns have it. Django leaves quotation marks in it as they are."""
+    return '"{}"'.format(name.replace('"', '""'))
 
 
 def _execute_script(path: Path) -> None:

@@ -275,17 +275,47 @@ def cross_versions() -> None:
 
 def leave_other_schemas_alone() -> Path:
     """What other programs have in their schemas is not put back. Returns a backup."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
-        cursor.execute("CREATE SCHEMA other")
-        cursor.execute("CREATE TABLE other.notes AS SELECT 'before' AS note")
+        cursor.execute('CREATE SCHEMA "oth""er"')
+        # Its name begins like the panel's, which can see it.
+        cursor.execute("""CREATE TABLE "oth""er".jobs_notes AS SELECT 'before' AS note""")
+        cursor.execute(
+            f"""ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path = public, "oth""er\""""
+        )
+    connection.close()
     archive = back_up_database()
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO other.notes VALUES ('since')")
+        cursor.execute("INSERT INTO jobs_notes VALUES ('since')")
     connection.close()
     say("restore", str(archive), "--replace")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT note FROM other.notes")
+        cursor.execute("SELECT note FROM jobs_notes")
         assert cursor.fetchall() == [("before",), ("since",)]
+
+        cursor.execute("""CREATE VIEW "oth""er".report AS SELECT * FROM jobs_joblog""")
+        said = refuse("restore", str(archive), "--replace")
+        assert "report depends on table jobs_joblog. Drop what is not the panel's" in said, said
+        cursor.execute("DROP VIEW report")
+        cursor.execute("""ALTER TABLE jobs_joblog SET SCHEMA "oth""er\"""")
+        assert 'several schemas: oth"er, public.' in refuse("backup", "--database-only")
+        cursor.execute("ALTER TABLE jobs_joblog SET SCHEMA public")
+        # The next restore is of a panel in a schema with an odd name.
+        cursor.execute('ALTER SCHEMA "oth""er" RENAME TO away')
+        cursor.execute('ALTER SCHEMA public RENAME TO "pub""lic"')
+        cursor.execute(
+            f"""ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path = "pub""lic\""""
+        )
+    connection.close()
+    User.objects.create_user("lost")
+    say("backup", "--database-only")
+    newest = max(settings.BACKUP_DIR.glob("*.saferoom-backup"))
+    say("restore", str(newest), "--replace")
+    assert User.objects.filter(username="lost").exists()
+    with connection.cursor() as cursor:
+        cursor.execute('ALTER SCHEMA "pub""lic" RENAME TO public')
+        cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path")
+    connection.close()
     return archive
 
 
