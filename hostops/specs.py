@@ -50,6 +50,7 @@ from hostops.map_names import to_map_key as to_map_key
 from hostops.names import NAME_PATTERN as NAME_PATTERN
 from hostops.names import require_name as require_name
 from hostops.overlay_references import OverlayReference as OverlayReference
+from hostops.unpack_limits import UnpackLimits as UnpackLimits
 
 PORT_RANGE = range(27015, 27116)
 """The ports handed out to servers. srcds uses the same number for the game (UDP) and RCON (TCP)."""
@@ -558,26 +559,6 @@ class ReleaseReport:
     campaigns: tuple[Campaign, ...] = ()
     maps: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class UnpackLimits:
-    """How much unpacking one archive may take. Bytes count all its files together.
-
-    `ratio` limits how many times larger than the archive the files may be, once they exceed
-    `ratio_after_bytes`. `entries` counts files and folders; `path_bytes` and `depth` apply to each path.
-    `min_free_bytes` stay free on the disk that the files are written to.
-    """
-
-    seconds: float = 900.0
-    total_bytes: int = 16 * 1024**3
-    entries: int = 50_000
-    ratio: int = 200
-    ratio_after_bytes: int = 64 * 1024**2
-    path_bytes: int = 1024
-    depth: int = 32
-    memory_bytes: int = 512 * 1024**2
-    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from hostops.content.archive_rules import RefusedError, show, too_many
-from hostops.specs import UnpackLimits
+from hostops.unpack_limits import UnpackLimits
 
 HEAD_BYTES = 512
 """How much of a file's beginning is enough to identify it: the length of a tar's first header."""

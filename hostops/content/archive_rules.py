@@ -1,7 +1,7 @@
 """What an archive may contain: how much, and under which paths. The unpacking child and its parent check it."""
 
 from hostops.manifests import is_visible, to_seen_name
-from hostops.specs import UnpackLimits
+from hostops.unpack_limits import UnpackLimits
 
 ENCODINGS = ("cp437", "gb18030")
 """The encodings of zip names that are not UTF-8: the one of DOS, and the one of Windows in China."""

@@ -63,7 +63,7 @@ from hostops.content.archive_streams import (
     read_fully,
 )
 from hostops.linux.namespaces import call, drop_privileges, libc
-from hostops.specs import UnpackLimits
+from hostops.unpack_limits import UnpackLimits
 
 _READ_BYTES = 64 * 1024
 _OPEN_FILES = 64
