@@ -284,6 +284,7 @@ class Job(models.Model):
             models.Index(
                 fields=["server", "id"],
                 condition=Q(finished_at__isnull=True),
+                # `jobs/queue/scheduler.py` names it in a statement.
                 name="unfinished_jobs_of_server",
             ),
             models.Index(

@@ -88,7 +88,8 @@ class SchedulerState:
                     return picked
                 if rules.find_blocker(job) is None:
                     picked.append(job)
-            page = self._read_behind(page[-1].id, rules) if len(page) == PAGE else ()
+            may_have_more = len(page) == PAGE and len(picked) < limit
+            page = self._read_behind(page[-1].id, rules) if may_have_more else ()
         return picked
 
     def _read_behind(self, last_id: int, rules: Rules) -> tuple[ActiveJob, ...]:

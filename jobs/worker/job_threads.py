@@ -23,8 +23,11 @@ T = TypeVar("T")
 
 AHEAD_SECONDS = 0.01
 """How long a claimed job may be expected to wait for a thread."""
-MOST_AHEAD = 128
-"""How many claimed jobs may wait for a thread, however short they are."""
+MOST_PLACES = 128
+"""How many jobs may be claimed and unfinished, however short they are, unless there are more threads.
+
+Two pages of the queue: for one more job, a claim would read a third.
+"""
 LATE_SECONDS = 0.05
 """How long after the newest submission claimed jobs may wait for a thread, while none becomes free."""
 WEIGHT = 1 / 4
@@ -87,11 +90,8 @@ class JobThreads:
     @property
     def places(self) -> int:
         """How many jobs may be claimed and unfinished: one for each thread, and those ahead."""
-        return self._count + self._ahead
-
-    @property
-    def _ahead(self) -> int:
-        return min(self._count * int(AHEAD_SECONDS / self._typical_seconds), MOST_AHEAD)
+        ahead = self._count * int(AHEAD_SECONDS / self._typical_seconds)
+        return max(min(self._count + ahead, MOST_PLACES), self._count)
 
     def has_waiting(self) -> bool:
         """Return whether a claimed job waits for a thread."""

@@ -103,21 +103,22 @@ class LaunchSettings(LaunchTexts):
         Raises ValueError with everything that is wrong with its arguments and configs, for an overlay without
         files, and for a password that cannot be decrypted.
         """
-        arguments, argued = self.split_arguments()
+        spec, argued = self._make_spec()
         # Not through `make_spec`, which caches its arguments.
-        return self.add_passwords(self._make_spec(arguments), argued)
+        return self.add_passwords(spec, argued)
 
     def to_bare_spec(self) -> InstanceSpec:
         """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
-        arguments, _ = self.split_arguments()
-        return self._make_spec(arguments)
+        spec, _ = self._make_spec()
+        return spec
 
-    def _make_spec(self, arguments: tuple[str, str]) -> InstanceSpec:
+    def _make_spec(self) -> tuple[InstanceSpec, Mapping[ServerSecret, str]]:
         return make_spec(
             self.name,
             self.port,
             require_filled_overlays(self.blueprint_id, self.place_references),
-            arguments,
+            self.blueprint_arguments,
+            self.arguments,
             self.configs,
             self.memory_limit_mib,
             self.tasks_limit,
@@ -162,18 +163,23 @@ def make_spec(
     name: str,
     port: int,
     overlays: tuple[str, ...],
-    arguments: tuple[str, str],
+    of_blueprint: str,
+    of_server: str,
     configs: tuple[str, str],
     memory_limit_mib: int | None,
     tasks_limit: int | None,
     cpu_weight: int | None,
     bind_address: str,
-) -> InstanceSpec:
-    """Return a server in the host layer's form, without passwords; ValueError if that would refuse it."""
+) -> tuple[InstanceSpec, Mapping[ServerSecret, str]]:
+    """Return a server in the host layer's form, without passwords, and those among its launch arguments.
+
+    Raises ValueError if the host layer would refuse it.
+    """
+    arguments, argued = split_arguments(of_blueprint, of_server, configs)
     if faults := find_spec_faults(arguments, configs):
         raise ValueError("\n".join(faults))
     config = "\n".join(text.rstrip() for text in configs if text.strip())
-    return InstanceSpec(
+    spec = InstanceSpec(
         name=name,
         port=port,
         overlays=overlays,
@@ -184,6 +190,7 @@ def make_spec(
         cpu_weight=cpu_weight,
         bind_address=bind_address,
     )
+    return spec, argued
 
 
 @cache_of_texts(maxsize=4096)

@@ -168,3 +168,20 @@ def test_a_queue_of_busy_servers_only_is_not_read_to_its_end(
     of_host = Job.objects.create(operation="unpack", host=host, requested_by=alice)
     assert claim() == (1, 1)
     assert Job.objects.get(pk=of_host.pk).state == JobState.RUNNING
+
+
+def test_a_claim_that_is_full_reads_no_further(
+    alice: User, host: Host, blueprint: Blueprint
+) -> None:
+    servers = [
+        Server.objects.create(
+            name=f"s{number}", owner=alice, host=host, blueprint=blueprint, port=27015 + number
+        )
+        for number in range(PAGE + 1)
+    ]
+    fill_jobs(servers, queued=PAGE + 1, finished=0)
+    worker = register_worker(host, concurrency=4, is_claiming=True)
+    with statements_by_state() as statements:
+        assert len(claim_jobs(worker, host, PAGE)) == PAGE
+    # It claims a whole page; only one more job would be a reason to read the next.
+    assert not [sql for sql, _ in statements if "(created_at, id) >" in sql]

@@ -13,7 +13,7 @@ from jobs.models import Job
 from jobs.worker import job_threads
 from jobs.worker.deaths import EXIT_THREAD_DIED, vital
 from jobs.worker.execution import Plan
-from jobs.worker.job_threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
+from jobs.worker.job_threads import AHEAD_SECONDS, LATE_SECONDS, MOST_PLACES, JobThreads
 from tests.clocks import Clock
 from tests.waiting import wait_until
 
@@ -84,6 +84,11 @@ def test_nothing_is_claimed_ahead_of_threads_that_have_done_nothing_yet(start: O
     assert start(4).places == 4
 
 
+def test_each_thread_has_a_place_however_many_there_are(work: Work) -> None:
+    count = MOST_PLACES + 1
+    assert JobThreads(count, work.carry_out, work.was_late.set).places == count
+
+
 def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
     start: Open, work: Work
 ) -> None:
@@ -95,7 +100,7 @@ def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
         wait_until(lambda: job_threads.places == places, 10, f"not {places} places")
 
     do(40, AHEAD_SECONDS / 10.5, 1 + 10)
-    do(60, 0.0, 1 + MOST_AHEAD)
+    do(60, 0.0, MOST_PLACES)
     do(1, 1.0, 1)
     do(40, AHEAD_SECONDS / 2.5, 1 + 2)
     do(40, AHEAD_SECONDS * 1.1, 1)
