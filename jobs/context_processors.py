@@ -44,11 +44,13 @@ def find_shown_hosts(request: HttpRequest) -> QuerySet[Host]:
 
 def describe_workers(hosts: QuerySet[Host]) -> list[str]:
     """Return one sentence for each host that begins no jobs now: why, and until when."""
+    named = list(hosts.only("name", "is_draining"))
+    alive = Worker.objects.alive().filter(host__in=[host.pk for host in named])
     is_claiming: dict[int, bool] = {}
-    for worker in Worker.objects.alive().filter(host__in=hosts):
-        is_claiming[worker.host_id] = worker.is_claiming or is_claiming.get(worker.host_id, False)
+    for host_id, claims in alive.values_list("host_id", "is_claiming"):
+        is_claiming[host_id] = claims or is_claiming.get(host_id, False)
     notes = []
-    for host in hosts:
+    for host in named:
         if host.pk not in is_claiming:
             notes.append(
                 _("No worker is running on host %(host)s. Jobs wait until it is back.")

@@ -7,8 +7,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from jobs.context_processors import describe_workers
 from jobs.live.topics import ChangesTopic
 from jobs.models import Worker
+from jobs.queue import register_worker
 from servers.models import ActualState, DesiredState, Host, Server
 
 
@@ -111,3 +113,14 @@ def test_the_list_asks_once_for_all_servers(
         labels = [one.state_label for one in Server.objects.with_heartbeat()]
     assert len(labels) == 4
     assert all(label.startswith("not heard from since") for label in labels)
+
+
+@pytest.mark.parametrize("claims", [(True, False), (False, True), (False, False)])
+def test_a_note_says_if_no_worker_takes_jobs_and_not_if_only_one_takes_none(
+    host: Host, claims: tuple[bool, bool]
+) -> None:
+    register_worker(host, concurrency=1, is_claiming=claims[0])
+    Worker.objects.update(pid=1)  # Of another process.
+    register_worker(host, concurrency=1, is_claiming=claims[1])
+    notes = describe_workers(Host.objects.filter(pk=host.pk))
+    assert ["takes no more jobs" in note for note in notes] == ([] if any(claims) else [True])
