@@ -11,8 +11,8 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
     """Also rewrites the imports between JavaScript modules, which Django by default does not.
 
     Each file is written once, and not at all if it is there already. Django deletes and writes each of them
-    about five times in every run, so that a start beside a server would take files from under its pages. Nor
-    is a file without references read five times for them: that took a third of a start.
+    about five times in every run, so that a start beside a server would take files from under its pages. Files
+    without references are not searched for them five times either: that took a third of a start.
     """
 
     support_js_module_import_aggregation = True

@@ -3,7 +3,9 @@
 from functools import cache
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db import connection, connections
+from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate, pre_migrate
@@ -23,6 +25,17 @@ def is_schema_behind() -> bool:
 def newest_migrations() -> frozenset[tuple[str, str]]:
     """Return the last migration of each app, by app and name. They are files of this version: read once."""
     return frozenset(MigrationLoader(None).graph.leaf_nodes())
+
+
+@receiver(pre_migrate)
+def refuse_what_cannot_be_undone(plan: list[tuple[Migration, bool]], **_: Any) -> None:
+    """Refuse a way back with a step that has none, before Django undoes the steps on this side of it."""
+    for migration, is_backwards in plan:
+        if is_backwards and not all(operation.reversible for operation in migration.operations):
+            raise CommandError(
+                f"The migration {migration} cannot be undone, so none was. To go back to before it, "
+                "restore a backup from that time."
+            )
 
 
 @receiver(pre_migrate)

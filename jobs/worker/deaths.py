@@ -43,7 +43,7 @@ def vital(name: str) -> Iterator[None]:
 def find_cure(error: BaseException) -> str:
     """Return what to do, after a blank, if the next worker would end in the same way; else nothing."""
     if str(error).startswith(OF_INDEXES):
-        return " That one will end too, until the index is made again: the page Health says how."
+        return " That one will end the same way until the index is made again: the Health page says how."
     return ""
 
 

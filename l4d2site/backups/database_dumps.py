@@ -126,7 +126,8 @@ def replacing(path: Path) -> Iterator[None]:
 def _explain(error: BaseException) -> str:
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) == _DEPENDENT_OBJECTS:
-        needs = "; ".join(cause.diag.message_detail.splitlines())  # type: ignore[attr-defined]
+        detail = cause.diag.message_detail or str(cause)  # type: ignore[attr-defined]
+        needs = "; ".join(detail.splitlines())
         return f"{needs}. Drop what is not the panel's, restore, and make it again."
     reason = " ".join(str(error).split()).rstrip(".")
     return f"{reason}. If the panel or a worker runs, stop it first."
@@ -199,7 +200,7 @@ def _replacing_postgresql(path: Path) -> Iterator[None]:
             cursor.execute("RESET search_path")
             cursor.execute("SHOW search_path")
             [(schemas,)] = cursor.fetchall()
-        if MigrationRecorder.Migration._meta.db_table not in connection.introspection.table_names():
+        if MigrationRecorder.Migration._meta.db_table not in _list_tables(schema):
             raise DumpError(
                 "The backup's tables are in another schema than this database's, whose search_path is "
                 f"{schemas}. Restore it into a database that has the search_path of the one it was made of."
@@ -253,13 +254,7 @@ def _find_schema() -> str:
 
 def _drop_tables(schema: str) -> None:
     """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = %s AND relkind IN ('r', 'p')",
-            [schema],
-        )
-        names = [name for [name] in cursor.fetchall()]
+    names = _list_tables(schema)
     prefixes = {
         "django",
         *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
@@ -273,8 +268,18 @@ def _drop_tables(schema: str) -> None:
             )
 
 
+def _list_tables(schema: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE nspname = %s AND relkind IN ('r', 'p')",
+            [schema],
+        )
+        return [name for [name] in cursor.fetchall()]
+
+
 def _quote(name: str) -> str:
-    """Return a name as SQL and pg_dump's patterns have it. Django leaves quotation marks in it as they are."""
+    """Return a name as SQL and pg_dump's patterns have it. Django does not escape quotation marks in it."""
     return '"{}"'.format(name.replace('"', '""'))
 
 

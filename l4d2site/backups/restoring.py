@@ -12,7 +12,8 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils.translation import gettext as _
@@ -104,7 +105,7 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
     except (DatabaseError, KeyboardInterrupt) as error:
         raise RestoreUnfinished(
             "The backup is put back, but no server that was running is started again: "
-            f"{_describe(error)} Install the game on the host's page, and start them on theirs."
+            f"{_describe(error)} Install the game on the host's page, then start each server on its own."
         ) from error
 
 

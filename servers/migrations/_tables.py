@@ -10,7 +10,7 @@ class CreateModels(Operation):
     time. Here all of them are rendered once.
 
     There is no way back: to reach a migration that a squashed one replaces, Django would drop the tables of the
-    other apps, and fail only then.
+    other apps, and fail only then. `migrate --fake-initial` does not recognize these tables.
     """
 
     category = OperationCategory.ADDITION
@@ -37,6 +37,9 @@ class CreateModels(Operation):
         for statement in schema_editor.deferred_sql:
             schema_editor.execute(statement, None)
         schema_editor.deferred_sql.clear()
+
+    def __repr__(self):
+        return f'<{self.describe()}>'
 
     def describe(self):
         """Return what `migrate --plan` shows."""

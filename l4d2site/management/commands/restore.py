@@ -52,7 +52,7 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
-            # So that it says then too how far it came.
+            # So that it reports how far it got, as after Ctrl-C.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             restored = restoring.restore(
                 path,

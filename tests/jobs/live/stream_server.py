@@ -76,7 +76,13 @@ class Panel:
                 **self._environment,
             },
         )
-        wait_until(self._answers, 30, "the panel does not answer")
+        try:
+            wait_until(self._answers, 30, "the panel does not answer")
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            raise
 
     def _answers(self) -> bool:
         try:

@@ -185,4 +185,4 @@ def test_one_that_dies_of_an_index_says_what_to_do(
         database.execute("CREATE TABLE t (a)")
         database.execute(statement)
         database.execute("SELECT a FROM t INDEXED BY i")
-    assert "until the index is made again: the page Health says how." in caplog.text
+    assert "until the index is made again: the Health page says how." in caplog.text
