@@ -1,6 +1,6 @@
 """Takes a command from a person: stores a row, and wakes the worker of the server's host (`jobs.talk`).
 
-Beside that room and not in it, because the web processes load no code that touches a host.
+It is not in that room, because web processes load no code that touches a host.
 """
 
 from django.contrib.auth.models import User

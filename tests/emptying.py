@@ -1,7 +1,7 @@
 """Empties the tests' database after each test that commits, at a tenth of what it costs Django.
 
-Django empties every table and sends the signal that follows a migration, which makes the content types and the
-permissions anew. Here only tables that have rows are emptied, and what migrations put into them is put back.
+Django empties every table and sends the signal that follows a migration, which recreates the content types and
+permissions. This empties only the tables that have rows, and puts back the rows that the migrations had made.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 SMALL_BYTES = 256 * 1024
-"""From larger files PostgreSQL's rows are not deleted, but the files made anew: it plans by their size."""
+"""PostgreSQL plans by the size of a table's file: larger ones are truncated, of others the rows are deleted."""
 
 
 class FirstContent:

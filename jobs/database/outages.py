@@ -91,7 +91,7 @@ def find_outage(error: BaseException) -> Outage | None:
 def read_state(error: BaseException) -> str | None:
     """Return the SQLSTATE of an error of PostgreSQL's; None if it has none, or is another error.
 
-    Without a look at its class: only a panel on PostgreSQL loads psycopg, which takes a tenth of a start.
+    Its class cannot be asked for: only a panel on PostgreSQL loads psycopg, which takes a tenth of a start.
     """
     return getattr(error, "sqlstate", None)
 

@@ -29,11 +29,11 @@ def newest_migrations() -> frozenset[tuple[str, str]]:
 
 @receiver(pre_migrate)
 def refuse_what_cannot_be_undone(plan: list[tuple[Migration, bool]], **_: Any) -> None:
-    """Refuse a way back with a step that has none, before Django undoes the steps on this side of it."""
+    """Refuse to go back past a migration that cannot be undone, before Django undoes those that came later."""
     for migration, is_backwards in plan:
         if is_backwards and not all(operation.reversible for operation in migration.operations):
             raise CommandError(
-                f"The migration {migration} cannot be undone, so none was. To go back to before it, "
+                f"The migration {migration} cannot be undone, so nothing was changed. To go back to before it, "
                 "restore a backup from that time."
             )
 

@@ -19,7 +19,7 @@ EXIT_THREAD_DIED = 79
 """One of its threads met an unexpected error. sysexits.h ends at 78."""
 
 OF_INDEXES = ("no such index: ", "no query solution")
-"""How SQLite's errors begin if an index that a statement names was dropped, or is another one."""
+"""How SQLite's errors begin if a statement names an index that was dropped, or that does not fit it."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def vital(name: str) -> Iterator[None]:
 
 
 def find_cure(error: BaseException) -> str:
-    """Return what to do, after a blank, if the next worker would end in the same way; else nothing."""
+    """Return what to do, after a space, if the next worker would end in the same way; otherwise nothing."""
     if str(error).startswith(OF_INDEXES):
         return " That one will end the same way until the index is made again: the Health page says how."
     return ""

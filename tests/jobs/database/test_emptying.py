@@ -26,12 +26,11 @@ def read_all() -> dict[str, list[tuple[Any, ...]]]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("small_bytes", [emptying.SMALL_BYTES, 0])
 def test_the_database_is_as_it_was(small_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With each of the two ways: rows deleted, and files made anew."""
+    """In both ways: the rows are deleted, or the tables truncated."""
     monkeypatch.setattr(emptying, "SMALL_BYTES", small_bytes)
     new = read_all()
-    assert (
-        sum(map(bool, new.values())) >= 4
-    )  # Content types, permissions, a group and what it may do.
+    # Content types, permissions, a group and what it may do.
+    assert sum(map(bool, new.values())) >= 4
 
     person = User.objects.create_user("alice")
     person.groups.set(Group.objects.all())
