@@ -1,6 +1,8 @@
 """Settings of the tests: the product's, without DEBUG and fast, and with nothing stored in `var/`."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,6 +10,15 @@ os.environ["SECRET_KEY"] = "a-key-that-only-the-tests-have"
 os.environ["SECRETS_KEYS"] = "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU="
 os.environ["GAME_SOURCE"] = "simulator"
 _scratch = Path(tempfile.mkdtemp(prefix="saferoom-tests-"))
+
+
+@atexit.register
+def _remove_scratch(maker: int = os.getpid()) -> None:
+    """Remove the folder at the end of the process that made it; forks of it end sooner."""
+    if os.getpid() == maker:
+        shutil.rmtree(_scratch, ignore_errors=True)
+
+
 os.environ["VAR_DIR"] = str(_scratch / "var")
 os.environ["HOST_ROOT"] = str(_scratch / "host")
 os.environ.setdefault("DATABASE_URL", f"sqlite:///{_scratch / 'saferoom.sqlite3'}")

@@ -672,12 +672,24 @@ def _taken_back(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[No
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.usefixtures("_taken_back")
 def test_everybody_gets_what_the_matrix_says(case: Case, world: World) -> None:
+    expected = dict(zip(KINDS, case.expected, strict=True))
     got = {}
-    for kind in KINDS:
+    for kind in kinds_to_ask(case):
         with transaction.atomic():
             got[kind] = outcome(world.ask(case, world.client_of(kind)))
             transaction.set_rollback(True)
-    assert got == dict(zip(KINDS, case.expected, strict=True))
+    assert got == {kind: expected[kind] for kind in got}
+
+
+def kinds_to_ask(case: Case) -> tuple[str, ...]:
+    """Return all kinds of people; on PostgreSQL only the superuser and the first one of each outcome.
+
+    Who may do what does not depend on the database; what a request does there may.
+    """
+    if settings.IS_SQLITE:
+        return KINDS
+    first = dict(zip(reversed(case.expected), reversed(KINDS), strict=True))
+    return (*(set(first.values()) - {KINDS[-1]}), KINDS[-1])
 
 
 def outcome(response: HttpResponseBase) -> Outcome:
