@@ -39,7 +39,7 @@ def make_deployed_state_dir(path: Path) -> Path:
 
 
 def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
-    """Put everything in its place, which a boot has cleared, and bring the database up to date."""
+    """Put everything in its place, which a boot has cleared, and make the database at the first one."""
     steps = [f"install -D -m 644 {source} {target}" for source, target in _PLACES.items()]
     for unit in (WORKER, "saferoom-game@.service"):
         folder = f"/etc/systemd/user/{unit}.d"
@@ -51,7 +51,8 @@ def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
     ]
     sandbox.succeed("sh", "-c", " &&\n".join(steps), user="root")
     machine = Machine(sandbox, state_dir)
-    run_with_settings(machine, "manage.py", "migrate", "--verbosity=0")
+    if not (state_dir / "var/saferoom.sqlite3").exists():
+        run_with_settings(machine, "manage.py", "migrate", "--verbosity=0")
     machine.systemctl("daemon-reload")
     return machine
 

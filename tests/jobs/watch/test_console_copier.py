@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError, connection
 from django.utils import timezone
 
@@ -245,6 +246,11 @@ def not_copied(copier: ConsoleCopier) -> bool:
 # --- Exactness --------------------------------------------------------------------------------
 
 
+def seeds(count: int) -> range:
+    """Return every other of the seeds below `count`: the whole suite takes the rest on the other engine."""
+    return range(0 if settings.IS_SQLITE else 1, count, 2)
+
+
 @pytest.mark.django_db
 class TestExactness:
     def test_who_read_from_an_old_position_stores_nothing(
@@ -257,7 +263,7 @@ class TestExactness:
         assert store(bookmark, bookmark.position, late, []) is None
         assert_exact(game)
 
-    @pytest.mark.parametrize("random_seed", range(5))
+    @pytest.mark.parametrize("random_seed", seeds(5))
     def test_a_store_that_breaks_anywhere_leaves_nothing_half_done(
         self, game: Game, copier: ConsoleCopier, random_seed: int
     ) -> None:
@@ -351,7 +357,7 @@ class TestExactness:
         copier.copy()
         assert_exact(game)
 
-    @pytest.mark.parametrize("random_seed", range(3))
+    @pytest.mark.parametrize("random_seed", seeds(3))
     def test_a_stream_has_no_gap_and_no_double_while_lines_become_segments(
         self, game: Game, copier: ConsoleCopier, server: Server, random_seed: int
     ) -> None:
