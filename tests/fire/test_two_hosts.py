@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, LiteralString
 
 import psycopg
@@ -136,12 +137,12 @@ class TwoHosts:
 
 
 @pytest.fixture
-def machines(tmp_path: Path) -> Iterator[TwoHosts]:
+def machines() -> Iterator[TwoHosts]:
     """Return two hosts without anything that runs on them, and an empty database between them."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("test", "popen", "pytest")):
-            folder.chmod(0o755)  # PostgreSQL runs as another user, and has to get through.
     with ExitStack() as stack:
+        # Not in pytest's folder: PostgreSQL runs as another user, and has to get through.
+        root = Path(stack.enter_context(TemporaryDirectory(prefix="saferoom-hosts-")))
+        root.chmod(0o755)
         stack.enter_context(own_network())
         machines = {}
         for number, name in enumerate(("east", "west"), start=1):
@@ -149,10 +150,10 @@ def machines(tmp_path: Path) -> Iterator[TwoHosts]:
             stack.callback(machines[name].remove)
             stack.callback(machines[name].plug_cable)
         gateways = [machine.gateway for machine in machines.values()]
-        postgres = Postgres(tmp_path / "postgres", fsync=False, addresses=gateways)
+        postgres = Postgres(root / "postgres", fsync=False, addresses=gateways)
         postgres.start()
         stack.callback(postgres.stop, "immediate")
-        yield TwoHosts(postgres, machines, tmp_path)
+        yield TwoHosts(postgres, machines, root)
 
 
 @pytest.fixture

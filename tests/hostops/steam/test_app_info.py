@@ -1,6 +1,7 @@
 """Steam is asked for its latest build, and only its own answer is believed."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -134,10 +135,17 @@ def test_a_look_waits_for_an_install_and_goes_on_when_that_is_killed(cli: CLI, r
 def test_two_looks_take_turns(host: Host, root: Path) -> None:
     write_control(root, steamcmd={"seconds": 2})
     cli = CLI(root)
-    looks = [cli.start("check-update") for _ in range(2)]
-    said = "".join(look.communicate()[0] for look in looks)
-    assert said.count("is the latest, and current here.") == 2
-    assert "check-update: waiting for check-update" in said
+    first = cli.start("check-update")
+    read_until(first, "stand-in for SteamCMD")
+    # It keeps its lock until the other one is seen to wait, however long that takes to start.
+    first.send_signal(signal.SIGSTOP)
+    try:
+        second = cli.start("check-update")
+        read_until(second, "check-update: waiting for check-update")
+    finally:
+        first.send_signal(signal.SIGCONT)
+    for look in (first, second):
+        assert "is the latest, and current here." in look.communicate()[0]
 
 
 def test_servers_are_worked_on_meanwhile(cli: CLI, root: Path, alpha: Path) -> None:
