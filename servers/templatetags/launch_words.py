@@ -9,8 +9,9 @@ from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
-# A name, and the words up to the next one. A word such as -1 is a number.
-ARGUMENT = re.compile(r"(?<!\S)[+-](?!\d)\S++(?:[ \t]++(?![+-](?!\d))\S++)++")
+# A name, and the words up to the next one. A word such as -1 is a number. The group is not possessive: Python
+# before 3.11.5, such as Debian 12's, gets those wrong.
+ARGUMENT = re.compile(r"(?<!\S)[+-](?!\d)\S++(?:[ \t]++(?![+-](?!\d))\S++)+")
 
 
 @register.filter
