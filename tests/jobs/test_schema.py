@@ -161,3 +161,21 @@ def test_a_new_database_can_be_made_again_after_a_kill_between_the_records_of_on
     finally:
         call_command("migrate", verbosity=0)
     assert find_missing() == []
+
+
+def test_an_upgrade_that_fails_says_why_and_not_that_it_is_to_be_run(
+    transactional_db: None,
+) -> None:
+    remove_tables()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE jobs_job (id integer)")
+    try:
+        with pytest.raises(
+            CommandError, match=r"brought up to date: .*jobs_job.* already exists\. "
+        ):
+            call_command("migrate", verbosity=0)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE jobs_job")
+        call_command("migrate", verbosity=0)
+    assert find_missing() == []

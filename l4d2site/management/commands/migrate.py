@@ -1,0 +1,26 @@
+"""`manage.py migrate`: Django's, which says why it failed."""
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.core.management.commands import migrate
+from django.db import DatabaseError
+
+from jobs.database import is_away
+
+
+class Command(migrate.Command):
+    """Brings the database up to date."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Name the reason: `manage.py` would only say of an older database that this command is to be run."""
+        try:
+            super().handle(*args, **options)
+        except DatabaseError as error:
+            if is_away(error):
+                raise
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise CommandError(
+                f"The database could not be brought up to date: {reason}. If something else was doing the "
+                "same, do this again. With --traceback this says where it failed."
+            ) from error
