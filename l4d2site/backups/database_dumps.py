@@ -33,6 +33,8 @@ NEW_SECONDS = 60.0
 """How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
 
 
+_TO_PSQL = (b"\\restrict ", b"\\unrestrict ")
+"""How lines of pg_restore's scripts begin that are for psql. Others with a backslash are part of a text."""
 _DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for an object that cannot be dropped because another one needs it."""
 
@@ -288,15 +290,20 @@ def _execute_script(path: Path) -> None:
     statements: list[bytes] = []
     with path.open("rb") as script, driver().Cursor(connection.connection) as cursor:
         for line in script:
-            if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
-                cursor.execute(b"".join(statements), prepare=False)
-                statements.clear()
-                with cursor.copy(line) as copy:
+            if not line.startswith(_TO_PSQL):
+                statements.append(line)
+            if line.endswith(b" FROM stdin;\n") and (begin := _find_copy(statements)) is not None:
+                cursor.execute(b"".join(statements[:begin]), prepare=False)
+                with cursor.copy(b"".join(statements[begin:])) as copy:
                     while (row := script.readline()) not in (b"\\.\n", b""):
                         copy.write(row)
-            elif not line.startswith(b"\\"):  # A command to psql, such as \restrict.
-                statements.append(line)
+                statements.clear()
         cursor.execute(b"".join(statements), prepare=False)
+
+
+def _find_copy(lines: list[bytes]) -> int | None:
+    """Return where the last COPY begins: not in the last line if a name has a line break."""
+    return max((at for at, line in enumerate(lines) if line.startswith(b"COPY ")), default=None)
 
 
 def _run(program: str, *arguments: str) -> None:

@@ -35,7 +35,7 @@ class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not 
 
 
 class RestoreUnfinished(Exception):  # noqa: N818 - what failed is in it
-    """The database is put back, but not all that follows; the text says what to do."""
+    """The database is put back, or may be, but not all that follows; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Restored:
 def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]) -> Restored:
     """Restore the backup at `path`.
 
-    If it raises `RestoreUnfinished`, the database is put back; with `RestoreRefused`, `DumpError` and
-    `ArchiveError`, nothing is changed.
+    If it raises `RestoreUnfinished`, the database is put back, or may be; with `RestoreRefused`, `DumpError`,
+    `ArchiveError` and `KeyboardInterrupt`, nothing is changed.
     """
     head, keys = archives.read_head(path, passphrase)
     if head.engine != database_dumps.engine():
@@ -118,16 +118,27 @@ def _describe(error: BaseException) -> str:
 def _restore_database(dump: Path, say: Callable[[str], None]) -> int:
     """Replace the database with what is in the file, cleaned; return how many of its jobs were cancelled."""
     database_dumps.verify(dump)
-    with database_dumps.replacing(dump):
-        _tell_newer(say)
-        # Its schema may be older than this version's.
-        call_command("migrate", verbosity=0)
-        end_what_was_open()
-        for action in DeferredAction.objects.filter(ended_at=None).select_related("server"):
-            end_deferral(
-                action, _("It was not done, because the panel was restored from a backup.")
-            )
-        return cancel_restored()
+    is_ready = False
+    try:
+        with database_dumps.replacing(dump):
+            _tell_newer(say)
+            # Its schema may be older than this version's.
+            call_command("migrate", verbosity=0)
+            end_what_was_open()
+            for action in DeferredAction.objects.filter(ended_at=None).select_related("server"):
+                end_deferral(
+                    action, _("It was not done, because the panel was restored from a backup.")
+                )
+            cancelled_jobs = cancel_restored()
+            is_ready = True
+    except KeyboardInterrupt as error:
+        if not is_ready:
+            raise
+        raise RestoreUnfinished(
+            "This was interrupted just as the database was put back: it may be as it was, or as in the backup. "
+            "Do this again with --replace."
+        ) from error
+    return cancelled_jobs
 
 
 def _tell_newer(say: Callable[[str], None]) -> None:

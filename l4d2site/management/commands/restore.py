@@ -64,6 +64,11 @@ class Command(BaseCommand):
             was_interrupted = isinstance(error.__cause__, KeyboardInterrupt)
             code = EXIT_INTERRUPTED if was_interrupted else EXIT_FAILED
             raise CommandError(str(error), returncode=code) from error
+        except KeyboardInterrupt:
+            raise CommandError(
+                "The backup was not put back. This was interrupted before anything was changed.",
+                returncode=EXIT_INTERRUPTED,
+            ) from None
         except (
             archives.ArchiveError,
             restoring.RestoreRefused,
@@ -71,6 +76,7 @@ class Command(BaseCommand):
             PassphraseError,
             HostError,
             OSError,
+            CommandError,  # of `migrate`
         ) as error:
             raise CommandError(f"The backup was not put back. {error}") from error
         tell(

@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -37,7 +38,7 @@ from jobs.models import DeferredAction, Job, JobState, Worker  # noqa: E402
 from jobs.queue import claim_next_job, enqueue, register_worker  # noqa: E402
 from jobs.queue.transitions import RESTORED  # noqa: E402
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation, PendingSignIn  # noqa: E402
-from l4d2site.backups import archives, restoring, sealing  # noqa: E402
+from l4d2site.backups import archives, database_dumps, restoring, sealing  # noqa: E402
 from l4d2site.backups.keeping import read_last  # noqa: E402
 from servers.models import (  # noqa: E402
     ActualState,
@@ -56,6 +57,7 @@ OTHER_KEY = "c2FmZXJvb20tb3RoZXIta2V5LW9mLTMyLWJ5dGVzLSE="
 UPPER = settings.HOST_ROOT / "instances/alpha/upper"
 BY_HAND = settings.HOST_ROOT / "overlays/by-hand/b.cfg"
 PASSPHRASE = "correct horse battery"
+REPLACING = database_dumps.replacing
 
 
 def say(*arguments: str) -> str:
@@ -148,6 +150,18 @@ def restore_all() -> None:
     keys = ",".join(settings.SECRETS_KEYS)
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
+    with patch.object(
+        restoring, "call_command", lambda *_, **__: signal.raise_signal(signal.SIGINT)
+    ):
+        said = refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
+    assert said.endswith("This was interrupted before anything was changed.")
+    with patch.object(restoring, "call_command", side_effect=CommandError("It is too old.")):
+        said = refuse("restore", str(archive), "--replace")
+    assert said == "The backup was not put back. It is too old."
+    assert Session.objects.exists()
+    with patch.object(database_dumps, "replacing", replace_and_be_interrupted):
+        said = refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
+    assert "may be as it was, or as in the backup. Do this again" in said
     with patch("l4d2site.backups.host_files.put", side_effect=OSError("The disk is full.")):
         said = refuse("restore", str(archive), "--replace")
     assert "The database is put back, but not every file: The disk is full." in said
@@ -199,6 +213,14 @@ def restore_all() -> None:
     assert last is not None
     assert "has 5 characters" in last.fault
     assert [path.name for path in settings.BACKUP_DIR.iterdir()] == [archive.name]
+
+
+@contextmanager
+def replace_and_be_interrupted(path: Path) -> Iterator[None]:
+    """Replace the database, and be interrupted as soon as that is done."""
+    with REPLACING(path):
+        yield
+    raise KeyboardInterrupt
 
 
 def cancel_jobs() -> None:
@@ -302,9 +324,13 @@ def leave_other_schemas_alone() -> Path:
         cursor.execute("ALTER TABLE jobs_joblog SET SCHEMA public")
         # The next restore is of a panel in a schema with an odd name.
         cursor.execute('ALTER SCHEMA "oth""er" RENAME TO away')
-        cursor.execute('ALTER SCHEMA public RENAME TO "pub""lic"')
+        cursor.execute('ALTER SCHEMA public RENAME TO "pub""\nlic"')
         cursor.execute(
-            f"""ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path = "pub""lic\""""
+            f"""ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path = "pub""\nlic\""""
+        )
+        # Whose dump has lines that look like commands to psql, and like a COPY.
+        cursor.execute(
+            """COMMENT ON TABLE "pub""\nlic".jobs_job IS 'one\n\\two\nfrom three FROM stdin;\n'"""
         )
     connection.close()
     User.objects.create_user("lost")
@@ -313,7 +339,9 @@ def leave_other_schemas_alone() -> Path:
     say("restore", str(newest), "--replace")
     assert User.objects.filter(username="lost").exists()
     with connection.cursor() as cursor:
-        cursor.execute('ALTER SCHEMA "pub""lic" RENAME TO public')
+        cursor.execute("SELECT obj_description('jobs_job'::regclass)")
+        assert cursor.fetchall() == [("one\n\\two\nfrom three FROM stdin;\n",)]
+        cursor.execute('ALTER SCHEMA "pub""\nlic" RENAME TO public')
         cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path")
     connection.close()
     return archive
