@@ -1,6 +1,7 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
@@ -61,10 +62,21 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
         self._save(name, ContentFile(content))
 
     def _save(self, name: str, content: "File[Any]") -> str:
-        if self._drafts is None:
-            return super()._save(name, content)  # type: ignore[misc, no-any-return]
-        self._drafts[name] = b"".join(content.chunks())
+        if self._drafts is not None:
+            self._drafts[name] = b"".join(content.chunks())
+            return name
+        # Under another name first: nothing else would notice a copy or a manifest that was cut short.
+        partial = f"{name}.partial"
+        super().delete(partial)
+        Path(self.path(super()._save(partial, content))).replace(self.path(name))  # type: ignore[misc]
         return name
+
+    def load_manifest(self) -> Any:
+        """Return the manifest; an empty one in place of one that was damaged, so that it is written anew."""
+        try:
+            return super().load_manifest()
+        except ValueError:
+            return {}, ""
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is being processed stays until it is known to differ."""

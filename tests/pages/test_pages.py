@@ -1,15 +1,18 @@
 """What all pages have in common: notes, error pages, navigation, and the rules for their files."""
 
+import errno
 import posixpath
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
 from django.test import Client
 from django.urls import reverse
 
@@ -384,6 +387,35 @@ def test_static_files_that_are_there_stay_untouched_and_one_cut_short_is_mended(
     assert hash_names(static_files) == hashed
     assert {name: (tmp_path / name).stat().st_ctime_ns for name in others} == before
     assert (tmp_path / cut).read_text() == whole
+
+
+def test_a_full_disk_leaves_no_static_file_cut_short(
+    static_files: HashedStaticFilesStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(_content: object) -> Iterator[bytes]:
+        yield b"the beginning"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    copied, manifest = "img/one.svg", "staticfiles.json"
+    with monkeypatch.context() as patches:
+        patches.setattr(ContentFile, "chunks", fill_disk)
+        for name in (copied, manifest):
+            with pytest.raises(OSError, match="No space"):
+                static_files._save(name, ContentFile(b"the beginning and the end"))
+            assert not (tmp_path / name).exists()
+    static_files.save(copied, ContentFile(b"the beginning and the end"))
+    assert [path.name for path in (tmp_path / "img").iterdir()] == ["one.svg"]
+    assert (tmp_path / copied).read_bytes() == b"the beginning and the end"
+
+
+def test_a_damaged_manifest_is_made_anew(
+    static_files: HashedStaticFilesStorage, tmp_path: Path
+) -> None:
+    hash_names(static_files)
+    whole = (tmp_path / "staticfiles.json").read_text()
+    (tmp_path / "staticfiles.json").write_text(whole[:-9])
+    hash_names(HashedStaticFilesStorage(location=tmp_path, base_url="/static/"))
+    assert (tmp_path / "staticfiles.json").read_text() == whole
 
 
 @pytest.mark.parametrize(
