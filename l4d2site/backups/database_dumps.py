@@ -254,15 +254,16 @@ def _find_schema() -> str:
     return str(schemas[0] if schemas else first)
 
 
+def list_replaced() -> list[str]:
+    """Return the tables that would be lost if a dump took the place of the database."""
+    if connection.vendor == "sqlite":
+        return connection.introspection.table_names()
+    return _list_ours(_find_schema())
+
+
 def _drop_tables(schema: str) -> None:
     """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
-    names = _list_tables(schema)
-    prefixes = {
-        "django",
-        *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
-    }
-    ours = [name for name in names if name.startswith(tuple(f"{prefix}_" for prefix in prefixes))]
-    if ours:
+    if ours := _list_ours(schema):
         with connection.cursor() as cursor:
             # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
             cursor.execute(
@@ -270,11 +271,22 @@ def _drop_tables(schema: str) -> None:
             )
 
 
+def _list_ours(schema: str) -> list[str]:
+    """Return the tables whose names are, or begin like, those of the panel."""
+    known = connection.introspection.django_table_names()
+    prefixes = {
+        "django",
+        *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
+    }
+    begins = tuple(f"{prefix}_" for prefix in prefixes)
+    return [name for name in _list_tables(schema) if name in known or name.startswith(begins)]
+
+
 def _list_tables(schema: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = %s AND relkind IN ('r', 'p')",
+            " WHERE nspname = %s AND relkind IN ('r', 'p') ORDER BY relname",
             [schema],
         )
         return [name for [name] in cursor.fetchall()]

@@ -165,8 +165,13 @@ def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
         )
     if replaces:
         return
-    tables = connection.introspection.table_names()
-    if Server._meta.db_table in tables and Server.objects.exists():
+    lost = database_dumps.list_replaced()
+    if lost and Server._meta.db_table not in lost:
+        raise RestoreRefused(
+            f"The database has tables of another program, which would be lost: {', '.join(lost[:3])} … Is "
+            "DATABASE_URL right? --replace does it all the same."
+        )
+    if lost and Server.objects.exists():
         raise RestoreRefused(
             "The panel has servers already, which would be lost. --replace does it all the same."
         )

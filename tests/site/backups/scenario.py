@@ -145,6 +145,9 @@ def restore_all() -> None:
     UPPER.parents[1].rename(settings.HOST_ROOT / "away")
     BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too")
     assert "has servers already" in refuse("restore", str(archive))
+    rename_table("servers_server", "shop_item")
+    assert "tables of another program, which would be lost: acc" in refuse("restore", str(archive))
+    rename_table("shop_item", "servers_server")
     with override_settings(SECRETS_KEYS=[OTHER_KEY]):
         assert "keys are not in SECRETS_KEYS" in refuse("restore", str(archive), "--replace")
     keys = ",".join(settings.SECRETS_KEYS)
@@ -213,6 +216,12 @@ def restore_all() -> None:
     assert last is not None
     assert "has 5 characters" in last.fault
     assert [path.name for path in settings.BACKUP_DIR.iterdir()] == [archive.name]
+
+
+def rename_table(name: str, new_name: str) -> None:
+    """Give a table another name."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {new_name}")
 
 
 @contextmanager
