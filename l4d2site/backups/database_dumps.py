@@ -20,10 +20,10 @@ from hostops.linux.process import run
 from jobs.database import driver, find_database_file, write_turn
 from l4d2site.backups import keeping
 
-# Django's parameters that libpq accepts; the others are psycopg's, or limits that a long dump must not have.
+# The others are limits, which a long dump must not have, or are in these already, such as a service.
 _OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
-    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "gssencmode", "channel_binding"),
 )
 
 
@@ -90,6 +90,7 @@ def dump(path: Path) -> None:
     if connection.vendor == "sqlite":
         _copy_sqlite(path)
     else:
+        connection.ensure_connection()
         _run(
             "pg_dump",
             "--format=custom",
@@ -98,6 +99,7 @@ def dump(path: Path) -> None:
             f"--schema={_quote(_find_schema())}",
             f"--file={path}",
             _conninfo(),
+            password=connection.connection.info.password,
         )
     path.chmod(0o600)
 
@@ -318,14 +320,13 @@ def _find_copy(lines: list[bytes]) -> int | None:
     return max((at for at, line in enumerate(lines) if line.startswith(b"COPY ")), default=None)
 
 
-def _run(program: str, *arguments: str) -> None:
+def _run(program: str, *arguments: str, password: str = "") -> None:
     if shutil.which(program) is None:
         raise DumpError(
             f"{program} is not installed. It comes with PostgreSQL's client programs (Debian: apt install "
             "postgresql-client), which have to be as new as the server."
         )
     said: list[str] = []
-    password = str(connection.settings_dict["PASSWORD"] or "")
     # In the environment, because everybody can see arguments; and only ours, since PGOPTIONS may be set.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     if password:
@@ -341,8 +342,9 @@ def _run(program: str, *arguments: str) -> None:
 
 
 def _conninfo() -> str:
+    """Return where this connection leads: a service, a variable or a file may say it, beside DATABASE_URL."""
     # Only here: a panel on SQLite has no other need of psycopg.
     from psycopg.conninfo import make_conninfo
 
-    parameters = connection.get_connection_params()
+    parameters = connection.connection.info.get_parameters()
     return make_conninfo(**{name: value for name, value in parameters.items() if name in _OF_LIBPQ})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import migrate
-from tests.fire.postgres import Postgres
+from tests.fire.postgres import USER, Postgres
 from tests.systemd.sandbox import REPOSITORY
 
 
@@ -45,8 +45,36 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, scenario: str) 
 def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
     database_url: str, tmp_path: Path, scenario: str
 ) -> None:
+    # In a separate process, because the commands replace the database that they run on.
+    done = run_in_panel(database_url, tmp_path, "-m", "tests.site.backups.scenario", scenario)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.postgres
+def test_a_backup_is_of_the_panels_database_also_if_a_service_says_where_that_is(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    postgres.make_database("of_service", template="migrated")
+    service = f"[panel]\nhost={postgres.root}\nport=5432\nuser={USER}\ndbname=of_service\n"
+    (tmp_path / "services").write_text(service)
+    url = "postgres:///?service=panel"
+    done = run_in_panel(
+        url,
+        tmp_path,
+        "manage.py",
+        "backup",
+        "--database-only",
+        PGSERVICEFILE=str(tmp_path / "services"),
+    )
+    assert "verified" in done.stdout, done.stderr
+
+
+def run_in_panel(
+    database_url: str, tmp_path: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with the settings of a panel that has the database."""
     (tmp_path / "passphrase").write_text("correct horse battery\n")
-    environment = {
+    environment = variables | {
         "PATH": os.environ["PATH"],
         "SECRET_KEY": "only-for-this-throw-away-panel",
         "SECRETS_KEYS": "c2FmZXJvb20tdGVzdC1rZXktb2YtMzItYnl0ZXMtISE=",
@@ -55,12 +83,10 @@ def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
         "GAME_SOURCE": "simulator",
         "BACKUP_PASSPHRASE_FILE": str(tmp_path / "passphrase"),
     }
-    # In a separate process, because the commands replace the database that they run on.
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.site.backups.scenario", scenario],
+    return subprocess.run(
+        [sys.executable, *arguments],
         env=environment,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
