@@ -1,5 +1,6 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
             self._drafts[name] = b"".join(content.chunks())
             return name
         # Under another name first: nothing else would notice a copy or a manifest that was cut short.
-        partial = f"{name}.partial"
-        super().delete(partial)
-        Path(self.path(super()._save(partial, content))).replace(self.path(name))  # type: ignore[misc]
+        partial = f"{name}.{os.getpid()}.partial"
+        try:
+            Path(self.path(super()._save(partial, content))).replace(self.path(name))  # type: ignore[misc]
+        finally:
+            super().delete(partial)
         return name
 
     def load_manifest(self) -> Any:
