@@ -42,7 +42,8 @@ _SIMPLE_ARGUMENT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # Blanks, and a backslash that continues a removed line. A run of them inside is checked once, not from each
-# blank or line end on. No group here is possessive: Python before 3.11.5, such as Debian 12's, gets those wrong.
+# blank or line end on. Its groups are not possessive: Python before 3.11.5, such as Debian 12's, gets those
+# wrong.
 _EDGES = re.compile(r"\A(?:\s|\\\r?\n)+|(?<!\s)(?!(?<=\\)\r?\n)(?:\s|\\\r?\n)+\Z")
 # What `shlex.split` takes for one argument, as it is written, and what it takes for blanks.
 _WORD = re.compile(

@@ -49,6 +49,7 @@ def test_simple_lines_of_a_config_are_taken_out(
         ('+sv_password "sesame"', "", {JOIN: "sesame"}),
         ("-lv \\\n+sv_password sesame \\\n-dev", "-lv \\\n-dev", {JOIN: "sesame"}),
         ("-lv \\\r\n+sv_password sesame", "-lv", {JOIN: "sesame"}),
+        ("+sv_password sesame\n\\a", "\\a", {JOIN: "sesame"}),
         ("+rcon_password old +rcon_password new", "", {RCON: "new"}),
         ("+map c1m1_hotel", "+map c1m1_hotel", {}),
     ],
