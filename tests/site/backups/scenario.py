@@ -154,7 +154,7 @@ def restore_all() -> None:
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
     with patch.object(
-        restoring, "call_command", lambda *_, **__: signal.raise_signal(signal.SIGINT)
+        restoring, "call_command", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
     ):
         said = refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
     assert said.endswith("This was interrupted before anything was changed.")
