@@ -1,8 +1,10 @@
 """The folder of the backups: their names, how many are kept, and the outcome of the last one."""
 
+import errno
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -57,6 +59,19 @@ def make_folder() -> Path:
             "runs this, or set BACKUP_DIR to another."
         ) from error
     return folder
+
+
+@contextmanager
+def explaining_a_full_disk() -> Iterator[None]:
+    """Name BACKUP_DIR if there was no room for what the block writes there: the system's own error does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"There is no room in {settings.BACKUP_DIR}. Free some, or set BACKUP_DIR to another folder."
+        ) from error
 
 
 def new_name(now: datetime, host: str) -> str:

@@ -75,7 +75,11 @@ def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None])
     partial = keeping.partial_path(path)
     partial.unlink(missing_ok=True)
     try:
-        with archives.Writer(partial, passphrase) as writer, _without_sweeps(with_content):
+        with (
+            keeping.explaining_a_full_disk(),
+            archives.Writer(partial, passphrase) as writer,
+            _without_sweeps(with_content),
+        ):
             _fill(writer, with_host_files, with_content, bool(passphrase), say)
         say("Verifying it …")
         members = archives.verify(partial, passphrase)

@@ -23,7 +23,7 @@ from hostops.layout import HostLayout
 from jobs.models import DeferredAction, Operation, Worker
 from jobs.queue import cancel_restored, end_deferral, enqueue
 from l4d2site.accounts.restored_backups import end_what_was_open
-from l4d2site.backups import archives, database_dumps, host_files
+from l4d2site.backups import archives, database_dumps, host_files, keeping
 from l4d2site.backups.archives import ArchiveError
 from l4d2site.backups.content import ContentReturn
 from servers.models import DesiredState, Host, Server
@@ -79,7 +79,7 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
             dump = folder / "database"
             for info, content in stack.enter_context(archives.members(path, passphrase)):
                 if info.name == archives.DATABASE and content is not None:
-                    with dump.open("wb") as file:
+                    with keeping.explaining_a_full_disk(), dump.open("wb") as file:
                         shutil.copyfileobj(content, file, 1024**2)
                     say("Putting the database back …")
                     cancelled_jobs = _restore_database(dump, say)

@@ -153,6 +153,10 @@ def restore_all() -> None:
     keys = ",".join(settings.SECRETS_KEYS)
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
+    is_full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("shutil.copyfileobj", side_effect=is_full):
+        said = refuse("restore", str(archive), "--replace")
+    assert f"was not put back. There is no room in {settings.BACKUP_DIR}. Free some" in said
     with patch.object(
         restoring, "call_command", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
     ):

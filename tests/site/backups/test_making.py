@@ -63,6 +63,13 @@ def test_a_failure_of_any_kind_is_recorded(
     assert list((places / "backups").iterdir()) == []
 
 
+def test_a_full_disk_is_told_with_its_folder(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_dump(OSError(errno.ENOSPC, "No space left on device"), monkeypatch)
+    with pytest.raises(OSError, match=f"There is no room in {places / 'backups'}. Free some"):
+        make([])
+    assert list((places / "backups").iterdir()) == []
+
+
 def test_dumps_that_killed_processes_left_are_removed(places: Path) -> None:
     backups = places / "backups"
     left = [backups / name for name in (".dump-a", ".restore-b", "saferoom-of-a-person")]
