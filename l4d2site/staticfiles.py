@@ -1,5 +1,6 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.files.base import ContentFile, File
+
+logger = logging.getLogger(__name__)
 
 
 class HashedStaticFilesStorage(ManifestStaticFilesStorage):
@@ -75,10 +78,11 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
         return name
 
     def load_manifest(self) -> Any:
-        """Return the manifest; an empty one in place of one that was damaged, so that it is written anew."""
+        """Return the manifest, or an empty one if it is damaged: `collectstatic` then writes it again."""
         try:
             return super().load_manifest()
-        except ValueError:
+        except ValueError as error:
+            logger.warning("%s. No page can be shown until manage.py collectstatic has run.", error)
             return {}, ""
 
     def delete(self, name: str) -> None:

@@ -20,7 +20,8 @@ from hostops.linux.process import run
 from jobs.database import driver, find_database_file, write_turn
 from l4d2site.backups import keeping
 
-# The others are limits, which a long dump must not have, or are in these already, such as a service.
+# What pg_dump is told of this connection. The other parameters are limits, which a long dump must not have, or
+# say in another way what these say, as a service does.
 _OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "gssencmode", "channel_binding"),
@@ -34,7 +35,8 @@ NEW_SECONDS = 60.0
 
 
 _TO_PSQL = (b"\\restrict ", b"\\unrestrict ")
-"""How lines of pg_restore's scripts begin that are for psql. Others with a backslash are part of a text."""
+"""How a line for psql begins in pg_restore's scripts. Any other line with a backslash is part of a text."""
+
 _DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for an object that cannot be dropped because another one needs it."""
 

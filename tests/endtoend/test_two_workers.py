@@ -61,14 +61,14 @@ def run_workers(environment: dict[str, str], count: int) -> None:
             assert worker.returncode == 0, output
 
 
-def test_a_hundred_jobs_over_ten_servers(
+def test_two_hundred_jobs_over_twenty_servers(
     alice: User, host: Host, blueprint: Blueprint, environment: dict[str, str]
 ) -> None:
     servers = [
         Server.objects.create(
             name=f"s{number:02}", owner=alice, host=host, blueprint=blueprint, port=port
         )
-        for number, port in enumerate(find_free_ports(10))
+        for number, port in enumerate(find_free_ports(20))
     ]
     enqueue("install", host=host, requested_by=alice)
     for operation in OPERATIONS:
@@ -80,7 +80,7 @@ def test_a_hundred_jobs_over_ten_servers(
     jobs = list(Job.objects.order_by("started_at"))
     failures = [(job, job.error) for job in jobs if job.state != JobState.SUCCEEDED]
     assert failures == []
-    assert len(jobs) == 102
+    assert len(jobs) == 202
     assert len({job.worker_id for job in jobs}) == 2
 
     for server in servers:

@@ -33,7 +33,7 @@ for line in sys.stdin:
     exec(json.loads(line))
     print("done", flush=True)
 """
-"""What pages would do, beside the database: carries out each program that it gets on a line."""
+"""Stands in for the pages, beside the database: carries out each program that it receives as a line."""
 
 PREPARE = """
 call_command("migrate", verbosity=0)

@@ -98,7 +98,7 @@ REMOVE_ALIKE = """() => {
     if (seen.get(look(row)) > 50) row.remove();
   }
 }"""
-"""Removes the lines of a log that look like fifty others: axe-core would take most of its time for them."""
+"""Removes the lines of a log that look like fifty others: axe-core would spend most of its time on them."""
 
 
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
@@ -372,7 +372,7 @@ def lines_pouring_in(job: Job, first: int) -> Iterator[None]:
     def pour() -> None:
         for seq in count(first, 50):
             add_lines(job, seq, seq + 49, "stderr" if seq % 100 == 1 else "stdout")
-            if is_over.wait(0.2):
+            if is_over.wait(0.02):
                 break
         connection.close()
 

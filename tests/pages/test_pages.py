@@ -408,13 +408,14 @@ def test_a_full_disk_leaves_no_static_file_cut_short(
     assert (tmp_path / copied).read_bytes() == b"the beginning and the end"
 
 
-def test_a_damaged_manifest_is_made_anew(
-    static_files: HashedStaticFilesStorage, tmp_path: Path
+def test_a_damaged_manifest_is_told_and_written_again(
+    static_files: HashedStaticFilesStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hash_names(static_files)
     whole = (tmp_path / "staticfiles.json").read_text()
     (tmp_path / "staticfiles.json").write_text(whole[:-9])
     hash_names(HashedStaticFilesStorage(location=tmp_path, base_url="/static/"))
+    assert "until manage.py collectstatic has run" in caplog.text
     assert (tmp_path / "staticfiles.json").read_text() == whole
 
 

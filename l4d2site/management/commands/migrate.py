@@ -13,7 +13,7 @@ class Command(migrate.Command):
     """Brings the database up to date."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Name the reason: `manage.py` would only say of an older database that this command is to be run."""
+        """Say why it failed: `manage.py` itself would only say that the database is older, and to run this."""
         try:
             super().handle(*args, **options)
         except DatabaseError as error:

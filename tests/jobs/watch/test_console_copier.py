@@ -247,7 +247,7 @@ def not_copied(copier: ConsoleCopier) -> bool:
 
 
 def seeds(count: int) -> range:
-    """Return every other of the seeds below `count`: the whole suite takes the rest on the other engine."""
+    """Return every other seed below `count`: the tests on the other engine take the rest."""
     return range(0 if settings.IS_SQLITE else 1, count, 2)
 
 
