@@ -7,8 +7,9 @@ the latest ones took. If one then takes longer, those that wait behind it go bac
 
 import math
 import threading
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from time import CLOCK_BOOTTIME, clock_gettime
 from types import TracebackType
 from typing import Self, TypeVar
@@ -32,6 +33,8 @@ LATE_SECONDS = 0.05
 """How long after the newest submission claimed jobs may wait for a thread, while none becomes free."""
 WEIGHT = 1 / 4
 """Weight of the newest sample in the moving average of job duration."""
+IDLE = -math.inf
+"""When a thread has begun its job that has none."""
 
 
 def boot_seconds() -> float:
@@ -42,7 +45,9 @@ def boot_seconds() -> float:
 class JobThreads:
     """`count` threads that carry out plans, in the order in which one other thread submits them.
 
-    `on_late` is called, from any thread, when there is something to `take_back`.
+    It wakes only as many threads as it takes to begin them all within `AHEAD_SECONDS`, judging again at each
+    `take_back`: while jobs are short, threads that compete for Python's lock take longer than one. `on_late`
+    is called, from any thread, when there is something to `take_back`.
     """
 
     def __init__(
@@ -51,9 +56,10 @@ class JobThreads:
         self._count = count
         self._carry_out = carry_out
         self._on_late = on_late
-        self._waiting: SimpleQueue[tuple[Plan, float] | None] = SimpleQueue()
-        self._late: SimpleQueue[Plan] = SimpleQueue()
-        self._busy: set[int] = set()
+        self._waiting: deque[tuple[Plan, float]] = deque()
+        self._late: deque[Plan] = deque()
+        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._began_at = [IDLE] * count
         self._submitted_at = 0.0
         self._typical_seconds = (
             LATE_SECONDS  # So nothing is claimed ahead until jobs have proved short.
@@ -78,14 +84,26 @@ class JobThreads:
     ) -> None:
         """End the threads once they have carried out all that was submitted."""
         for _ in self._threads:
-            self._waiting.put(None)
+            self._calls.put(False)
         for thread in self._threads:
             thread.join()
 
-    def submit(self, plan: Plan, claimed_at: float) -> None:
-        """Queue a plan for the next free thread; its job was claimed at `claimed_at`, in `boot_seconds`."""
+    def submit(self, plans: Sequence[Plan], claimed_at: float) -> None:
+        """Queue plans for the next free threads; their jobs were claimed at `claimed_at`, in `boot_seconds`."""
         self._submitted_at = boot_seconds()
-        self._waiting.put((plan, claimed_at))
+        self._waiting.extend((plan, claimed_at) for plan in plans)
+        self._wake_threads()
+
+    def _wake_threads(self) -> None:
+        """Wake as many more threads as should be needed for what waits."""
+        now = boot_seconds()
+        # One that has been busy with its job for long is not expected to take another soon.
+        brisk = sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)
+        jobs = brisk + len(self._waiting)
+        needed = math.ceil(jobs * self._typical_seconds / AHEAD_SECONDS)
+        needed = min(needed, jobs, self._count)
+        for _ in range(needed - brisk - self._calls.qsize()):
+            self._calls.put(True)
 
     @property
     def places(self) -> int:
@@ -95,51 +113,55 @@ class JobThreads:
 
     def has_waiting(self) -> bool:
         """Return whether a claimed job waits for a thread."""
-        return not self._waiting.empty()
+        return bool(self._waiting)
 
     def look_in_seconds(self) -> float:
         """Return in how many seconds to check for ends and for jobs to `take_back`; infinity for no need."""
-        if not self._late.empty():
+        if self._late:
             return 0.0
         return AHEAD_SECONDS if self.has_waiting() else math.inf
 
     def take_back(self) -> list[ClaimedJob]:
         """Return the jobs that have waited too long for a thread; no thread will begin them."""
-        is_stuck = self.has_waiting() and len(self._busy) == self._count
+        is_stuck = self.has_waiting() and IDLE not in self._began_at
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
             # Even the newest one has waited too long: the running jobs take longer than expected.
             self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
-            for entry in empty(self._waiting):
-                if entry:
-                    self._late.put(entry[0])
-        return [plan.job for plan in empty(self._late)]
+            self._late.extend(plan for plan, _claimed_at in take_each(self._waiting))
+        elif self.has_waiting():
+            self._wake_threads()
+        return [plan.job for plan in take_each(self._late)]
 
     def _work(self, number: int) -> None:
         with vital(f"job_{number}"):
-            self._carry_out_all(number)
+            has_more = True
+            while has_more:
+                # Also what was submitted while this thread fell idle, and so woke none.
+                while not self._waiting and has_more:
+                    has_more = self._calls.get()
+                self._carry_out_all(number)
 
     def _carry_out_all(self, number: int) -> None:
-        while entry := self._waiting.get():
-            plan, claimed_at = entry
+        for plan, claimed_at in take_each(self._waiting):
             began_at = boot_seconds()
             if began_at - claimed_at > self._longest_wait_seconds:
                 # The process was frozen, and another worker may have failed this job in the meantime. Counted
                 # from the claim, which is also a heartbeat: the freeze may have come before the submission.
-                self._late.put(plan)
+                self._late.append(plan)
                 self._on_late()
                 continue
-            self._busy.add(number)
+            self._began_at[number] = began_at
             self._carry_out(plan)
-            self._busy.discard(number)
             seconds = boot_seconds() - began_at
             self._typical_seconds += (seconds - self._typical_seconds) * WEIGHT
+        self._began_at[number] = IDLE
 
 
-def empty(queue: "SimpleQueue[T]") -> list[T]:
-    """Remove all items from a queue, and return them."""
-    items = []
-    try:
-        while True:
-            items.append(queue.get_nowait())
-    except Empty:
-        return items
+def take_each(queue: "deque[T]") -> Iterator[T]:
+    """Remove and yield the items of a queue, from which other threads take some too, until it is empty."""
+    while True:
+        try:
+            item = queue.popleft()
+        except IndexError:
+            return
+        yield item

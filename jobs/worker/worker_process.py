@@ -235,11 +235,11 @@ class WorkerLoop:
 
     def _begin_claimed_jobs(self) -> bool:
         """Hand the jobs claimed in this turn to the threads; return whether there were any."""
-        # All plans first: once the first job is submitted, the threads compete for the processor.
+        # All plans first: once jobs are submitted, the threads compete for the processor.
         plans = [plan(job) for job in self._claimed]
         self._claimed = []
-        for planned in plans:
-            self._threads.submit(planned, self._claimed_at)
+        if plans:
+            self._threads.submit(plans, self._claimed_at)
         return bool(plans)
 
     def _pass_on_requests(self) -> None:

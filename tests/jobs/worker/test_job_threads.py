@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ class Work:
 
     def carry_out(self, plan: Plan) -> None:
         self.begun.append(plan.job.pk)
-        self.is_open.wait(10)
+        self.is_open.wait(60)
         self.clock.seconds += self.seconds
 
 
@@ -70,14 +71,62 @@ def plan(number: int) -> Plan:
 
 
 def submit(threads: JobThreads, *numbers: int) -> None:
-    for number in numbers:
-        threads.submit(plan(number), claimed_at=job_threads.boot_seconds())
+    threads.submit(list(map(plan, numbers)), claimed_at=job_threads.boot_seconds())
 
 
 def test_plans_are_carried_out_in_order(start: Open, work: Work) -> None:
     submit(start(1), *range(100))
     wait_until(lambda: len(work.begun) == 100, 10, "they are not carried out")
     assert work.begun == list(range(100))
+
+
+def has_begun(work: Work, numbers: list[int]) -> bool:
+    return sorted(work.begun) == numbers
+
+
+def test_each_job_that_may_take_long_begins_at_once(start: Open, work: Work) -> None:
+    work.is_open.clear()
+    threads = start(4)
+    for numbers in ([1, 2], [3], [4, 5]):
+        submit(threads, *numbers)
+        expected = list(range(1, min(numbers[-1], 4) + 1))
+        wait_until(partial(has_begun, work, expected), 10, f"not {expected} have begun")
+
+
+def test_while_jobs_are_short_one_thread_does_them_unless_it_is_held_up(
+    start: Open, work: Work, clock: Clock
+) -> None:
+    threads = start(4)
+
+    def have_begun(count: int) -> bool:
+        return has_begun(work, list(range(count))) and threads._calls.empty()
+
+    submit(threads, *range(60))
+    wait_until(partial(have_begun, 60), 10, "not all have begun")
+    work.is_open.clear()
+    submit(threads, *range(60, 90))
+    for count in (61, 62, 63):
+        wait_until(partial(have_begun, count), 10, "no other thread has begun a job")
+        threads.take_back()
+        assert have_begun(count)
+        clock.advance(2 * AHEAD_SECONDS)
+        threads.take_back()
+    work.is_open.set()
+    wait_until(partial(have_begun, 90), 10, "some have not begun")
+
+
+def test_what_is_submitted_while_a_thread_falls_idle_is_begun(start: Open, work: Work) -> None:
+    threads = start(1)
+
+    class LastMoment(list[float]):
+        def __setitem__(self, number: Any, began_at: Any) -> None:
+            if began_at == job_threads.IDLE and len(work.begun) in (60, 61):
+                submit(threads, len(work.begun))
+            super().__setitem__(number, began_at)
+
+    threads._began_at = LastMoment(threads._began_at)
+    submit(threads, *range(60))  # By now jobs are known to be short.
+    wait_until(partial(has_begun, work, list(range(62))), 10, "not all have begun")
 
 
 def test_nothing_is_claimed_ahead_of_threads_that_have_done_nothing_yet(start: Open) -> None:
@@ -132,6 +181,7 @@ def test_what_a_free_thread_is_about_to_take_is_left_to_it(work: Work, clock: Cl
     submit(job_threads, 1)
     clock.seconds += 10 * LATE_SECONDS
     assert job_threads.take_back() == []
+    assert job_threads._calls.qsize() == 1
     with job_threads:
         wait_until(lambda: work.begun, 10, "it is not begun")
 
@@ -155,7 +205,7 @@ def test_what_was_frozen_between_its_claim_and_its_submission_is_not_begun_eithe
     threads = start(1)
     claimed_at = clock.seconds
     clock.seconds += settings.JOB_WORKER_LEASE_SECONDS
-    threads.submit(plan(1), claimed_at)
+    threads.submit([plan(1)], claimed_at)
     assert work.was_late.wait(10)
     assert [job.pk for job in threads.take_back()] == [1]
     assert work.begun == []
@@ -170,7 +220,7 @@ def test_a_thread_that_dies_ends_the_process(
     exits: list[int] = []
     monkeypatch.setattr("os._exit", exits.append)
     with JobThreads(1, break_down, lambda: None) as threads:
-        threads.submit(plan(1), claimed_at=job_threads.boot_seconds())
+        threads.submit([plan(1)], claimed_at=job_threads.boot_seconds())
     assert exits == [EXIT_THREAD_DIED]
     assert "The thread “job_0” of this worker has died of RuntimeError: a bug." in caplog.text
 
