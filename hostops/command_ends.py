@@ -165,6 +165,19 @@ def tell_or_raise(text: str, stream: Stream | None = None) -> None:
     stream.flush()
 
 
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `KeyboardInterrupt` in the block, as Ctrl-C does: it can tidy up and report.
+
+    Only for a process's main thread.
+    """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def has_lost_output() -> bool:
     """Return whether something could not be printed: what does nothing but print may end then."""
     return isinstance(sys.stdout, Output) and sys.stdout.lost is not None

@@ -233,7 +233,14 @@ require(
     "DATABASE_URL",
     "a URL with the path of a file, such as sqlite:////path/to/file: web server and worker share it",
 )
+require(
+    "pool" not in DATABASES["default"].get("OPTIONS", {}),
+    "DATABASE_URL",
+    "a URL without pool: each thread of the panel has a connection of its own",
+)
 if IS_SQLITE:
+    # A relative path leads to the same file wherever a process is started.
+    DATABASES["default"]["NAME"] = str(BASE_DIR / DATABASES["default"]["NAME"])
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
         # timeout; an IMMEDIATE one waits for its turn.

@@ -1,4 +1,4 @@
-"""How launch arguments are written on pages: a line is not broken between the name of one and its value."""
+"""How launch arguments are written on pages: a line is broken only between them."""
 
 import re
 
@@ -11,7 +11,7 @@ register = template.Library()
 
 # A name, and the words up to the next one. A word such as -1 is a number. The group is not possessive: Python
 # before 3.11.5, such as Debian 12's, gets those wrong.
-ARGUMENT = re.compile(r"(?<!\S)[+-](?!\d)\S++(?:[ \t]++(?![+-](?!\d))\S++)+")
+ARGUMENT = re.compile(r"(?<!\S)[+-](?!\d)\S++(?:[ \t]++(?![+-](?!\d))\S++)*")
 
 
 @register.filter

@@ -134,6 +134,7 @@ def test_a_program_ends_with_one_line_about_a_bad_value(name: str, value: str | 
         ("BACKUP_KEEP", "1_0"),
         ("JOB_WORKER_LEASE_SECONDS", "3_0"),
         ("JOB_WORKER_LEASE_SECONDS", "\N{ARABIC-INDIC DIGIT THREE}3"),
+        ("DATABASE_URL", "postgres://kim:hunter2@host/panel?pool=true"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite://:memory:"),
         ("JOB_WORKER_LEASE_SECONDS", "1e400"),
@@ -145,6 +146,17 @@ def test_a_value_that_cannot_work_is_named_too(name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"{name} is .* but must be") as refused:
         read(**{name: value})
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///var/panel.sqlite3", str(PROJECT_DIR / "var/panel.sqlite3")),
+        ("sqlite:////srv/panel.sqlite3", "/srv/panel.sqlite3"),
+    ],
+)
+def test_the_database_is_the_same_file_wherever_a_process_is_started(url: str, path: str) -> None:
+    assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == path
 
 
 def test_mails_need_the_address_of_the_panel() -> None:

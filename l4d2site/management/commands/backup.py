@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hostops.command_ends import tell
+from hostops.command_ends import EXIT_INTERRUPTED, interrupted_by_sigterm, tell
 from l4d2site.backups.making import FAULTS, make_backup
 
 
@@ -33,13 +33,19 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Make it; exit code 1 and the reason if that failed."""
         try:
-            made = make_backup(
-                with_host_files=not options["database_only"],
-                with_content=settings.BACKUP_CONTENT
-                and not options["without_content"]
-                and not options["database_only"],
-                say=lambda text: tell(text, self.stdout),
-            )
+            with interrupted_by_sigterm():
+                made = make_backup(
+                    with_host_files=not options["database_only"],
+                    with_content=settings.BACKUP_CONTENT
+                    and not options["without_content"]
+                    and not options["database_only"],
+                    say=lambda text: tell(text, self.stdout),
+                )
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"This was interrupted. A new backup in {settings.BACKUP_DIR}, if there is one, is complete.",
+                returncode=EXIT_INTERRUPTED,
+            ) from None
         except FAULTS as error:
             raise CommandError(f"No backup was made. {error}") from error
         for text in made.skipped[:20]:

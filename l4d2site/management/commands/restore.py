@@ -1,13 +1,12 @@
 """`manage.py restore`: restores a backup, on a machine that has nothing to lose."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, tell
+from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_by_sigterm, tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
 from l4d2site.backups.database_dumps import DumpError
@@ -52,14 +51,13 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
-            # So that it reports how far it got, as after Ctrl-C.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            restored = restoring.restore(
-                path,
-                passphrase,
-                replaces=options["replace"],
-                say=lambda text: tell(text, self.stdout),
-            )
+            with interrupted_by_sigterm():
+                restored = restoring.restore(
+                    path,
+                    passphrase,
+                    replaces=options["replace"],
+                    say=lambda text: tell(text, self.stdout),
+                )
         except restoring.RestoreUnfinished as error:
             was_interrupted = isinstance(error.__cause__, KeyboardInterrupt)
             code = EXIT_INTERRUPTED if was_interrupted else EXIT_FAILED

@@ -130,6 +130,12 @@ def restore_all() -> None:
     reference = make_versions()
     Client().force_login(User.objects.get(username="kim"))
     assert Session.objects.exists()
+    with patch.object(archives, "verify", lambda *_: signal.raise_signal(signal.SIGTERM)):
+        said = refuse("backup", code=128 + signal.SIGINT)
+    assert said.startswith("This was interrupted. A new backup in ")
+    with patch.object(database_dumps, "dump", lambda _: signal.raise_signal(signal.SIGTERM)):
+        refuse("backup", code=128 + signal.SIGINT)
+    assert not list(settings.BACKUP_DIR.iterdir())
     assert "verified" in say("backup")
     [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
     last = read_last()
