@@ -45,8 +45,8 @@ MUTATIONS = (
     Mutation(
         "claim: there are more pages than one",
         "jobs/queue/scheduler.py",
-        "if len(page) == PAGE else ()",
-        "if False else ()",
+        "may_have_more = len(page) == PAGE and len(picked) < limit",
+        "may_have_more = False",
         "tests/jobs/queue/test_transitions.py",
     ),
     Mutation(
@@ -77,6 +77,20 @@ MUTATIONS = (
         "self._leases.has_lapsed(worker) and self._heartbeat.is_steady",
         "self._leases.has_lapsed(worker)",
         "tests/jobs/worker/test_worker_process.py",
+    ),
+    Mutation(
+        "threads: one that falls idle looks once more",
+        "jobs/worker/job_threads.py",
+        "while not self._waiting and has_more:",
+        "while has_more:",
+        "tests/jobs/worker/test_job_threads.py",
+    ),
+    Mutation(
+        "threads: a job behind a long one gets another thread",
+        "jobs/worker/job_threads.py",
+        "sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)",
+        "self._count - self._began_at.count(IDLE)",
+        "tests/jobs/worker/test_job_threads.py",
     ),
     Mutation(
         "fence: the watch leaves a server to its running job",
