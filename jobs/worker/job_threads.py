@@ -1,4 +1,4 @@
-"""The threads that carry out a worker's jobs, and how far ahead of them jobs may be claimed.
+"""The threads that carry out a worker's jobs, how many are woken, and how far ahead of them jobs may be claimed.
 
 A commit that survives a power cut costs more than a job that takes a fraction of a millisecond. So such short
 jobs are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, judging by how long
