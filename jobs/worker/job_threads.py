@@ -1,4 +1,4 @@
-"""The threads that carry out a worker's jobs, how many are woken, and how far ahead of them jobs may be claimed.
+"""The threads that carry out jobs, how many of them are woken, and how far ahead of them jobs may be claimed.
 
 A commit that survives a power cut costs more than a job that takes a fraction of a millisecond. So such short
 jobs are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, judging by how long
@@ -58,7 +58,7 @@ class JobThreads:
         self._on_late = on_late
         self._waiting: deque[tuple[Plan, float]] = deque()
         self._late: deque[Plan] = deque()
-        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # True wakes a thread, False ends one.
         self._began_at = [IDLE] * count
         self._submitted_at = 0.0
         self._typical_seconds = (
@@ -136,7 +136,7 @@ class JobThreads:
         with vital(f"job_{number}"):
             has_more = True
             while has_more:
-                # Also what was submitted while this thread fell idle, and so woke none.
+                # Look first: what was submitted while this thread fell idle has woken none.
                 while not self._waiting and has_more:
                     has_more = self._calls.get()
                 self._carry_out_all(number)
