@@ -166,16 +166,22 @@ def tell_or_raise(text: str, stream: Stream | None = None) -> None:
 
 
 @contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise `KeyboardInterrupt` in the block, as Ctrl-C does: it can tidy up and report.
+def interrupted_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP unless it is ignored, raise `KeyboardInterrupt` in the block: it can tidy up.
 
     Only for a process's main thread.
     """
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # As `nohup` has it.
+    ]
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def has_lost_output() -> bool:

@@ -201,14 +201,18 @@ def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
     with members(path, passphrase) as found:
         for info, content in found:
             if info.name == HEAD and content is not None:
-                document = json.loads(content.read(64 * 1024))
+                document = _parse(path, HEAD, content.read(64 * 1024))
                 if document.get("format") != FORMAT:
                     raise ArchiveError(
                         f"{path} was written by another version: format {document.get('format')}."
                     )
-                head = Head(**document)
+                try:
+                    head = Head(**document)
+                except TypeError as error:
+                    raise _damaged(path, HEAD) from error
             elif info.name == KEYS and content is not None:
-                keys = content.read(64 * 1024).decode()
+                # Whether they are what was written is what `verify` tells.
+                keys = content.read(64 * 1024).decode(errors="replace")
             else:
                 break
     if head is None:
@@ -223,7 +227,7 @@ def verify(path: Path, passphrase: str) -> int:
     with members(path, passphrase) as found:
         for info, content in found:
             if info.name == DIGESTS and content is not None:
-                wanted = json.loads(content.read())
+                wanted = _parse(path, DIGESTS, content.read())
                 continue
             digest = hashlib.sha256()
             if content is not None:
@@ -238,10 +242,21 @@ def verify(path: Path, passphrase: str) -> int:
             for name in wanted.keys() | found_digests.keys()
             if wanted.get(name) != found_digests.get(name)
         )
-        raise ArchiveError(
-            f"{path} is damaged: {', '.join(different[:3])} is not what was written."
-        )
+        raise _damaged(path, ", ".join(different[:3]))
     return len(wanted)
+
+
+def _parse(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    """Return the JSON object in a member. Raises `ArchiveError`: it is read before the digests are compared."""
+    with contextlib.suppress(ValueError):
+        document = json.loads(content.decode())
+        if isinstance(document, dict):
+            return document
+    raise _damaged(path, name)
+
+
+def _damaged(path: Path, what: str) -> ArchiveError:
+    return ArchiveError(f"{path} is damaged: {what} is not what was written.")
 
 
 def head_as_bytes(head: Head) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hostops.command_ends import EXIT_INTERRUPTED, interrupted_by_sigterm, tell
+from hostops.command_ends import EXIT_INTERRUPTED, interrupted_like_ctrl_c, tell
 from l4d2site.backups.making import FAULTS, make_backup
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Make it; exit code 1 and the reason if that failed."""
         try:
-            with interrupted_by_sigterm():
+            with interrupted_like_ctrl_c():
                 made = make_backup(
                     with_host_files=not options["database_only"],
                     with_content=settings.BACKUP_CONTENT

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_by_sigterm, tell
+from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_like_ctrl_c, tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
 from l4d2site.backups.database_dumps import DumpError
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
-            with interrupted_by_sigterm():
+            with interrupted_like_ctrl_c():
                 restored = restoring.restore(
                     path,
                     passphrase,

@@ -133,10 +133,18 @@ def restore_all() -> None:
     with patch.object(archives, "verify", lambda *_: signal.raise_signal(signal.SIGTERM)):
         said = refuse("backup", code=128 + signal.SIGINT)
     assert said.startswith("This was interrupted. A new backup in ")
-    with patch.object(database_dumps, "dump", lambda _: signal.raise_signal(signal.SIGTERM)):
+    dump = database_dumps.dump
+
+    def dump_without_a_terminal(path: Path) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        dump(path)
+
+    with patch.object(database_dumps, "dump", dump_without_a_terminal):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         refuse("backup", code=128 + signal.SIGINT)
-    assert not list(settings.BACKUP_DIR.iterdir())
-    assert "verified" in say("backup")
+        assert not list(settings.BACKUP_DIR.iterdir())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert "verified" in say("backup")
     [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
     last = read_last()
     assert last is not None

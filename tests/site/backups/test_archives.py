@@ -34,9 +34,11 @@ def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_SCRYPT", REAL_WORK | {"n": 2**6})
 
 
-def write(path: Path, passphrase: str, root: Path | None = None) -> archives.Written:
+def write(
+    path: Path, passphrase: str, root: Path | None = None, head: bytes | None = None
+) -> archives.Written:
     with archives.Writer(path, passphrase) as writer:
-        writer.add_bytes(archives.HEAD, archives.head_as_bytes(HEAD))
+        writer.add_bytes(archives.HEAD, head or archives.head_as_bytes(HEAD))
         if passphrase:
             writer.add_bytes(archives.KEYS, b"key-one,key-two")
         writer.add_bytes(archives.DATABASE, os.urandom(2 * PIECE_BYTES + 5))
@@ -132,6 +134,26 @@ def test_a_sealed_archive_that_ends_with_a_piece_is_known_as_cut_off(tmp_path: P
     os.truncate(tmp_path / "a", 18 + 16 + 2 * (PIECE_BYTES + 16))
     with pytest.raises(ArchiveError, match="damaged, or cut off"):
         archives.verify(tmp_path / "a", PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"), [(b"version", b"versirn"), (b'"', b"\0"), (b"{", b"[["), (b":", b"\xff")]
+)
+def test_a_damaged_head_is_told_although_it_is_read_before_the_digests(
+    tmp_path: Path, text: bytes, instead: bytes
+) -> None:
+    write(tmp_path / "a", "", head=archives.head_as_bytes(HEAD).replace(text, instead, 1))
+    with pytest.raises(ArchiveError, match=r"is damaged: backup\.json is not what was written"):
+        archives.read_head(tmp_path / "a", "")
+
+
+def test_damaged_digests_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("json.dumps", lambda *_: "[1, 2]")
+        with archives.Writer(tmp_path / "a", "") as writer:
+            writer.add_bytes(archives.DATABASE, b"rows")
+    with pytest.raises(ArchiveError, match=r"is damaged: digests\.json is not what was written"):
+        archives.verify(tmp_path / "a", "")
 
 
 @pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
