@@ -1,7 +1,7 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
 import logging
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
             self._drafts[name] = b"".join(content.chunks())
             return name
         # Under another name first: nothing else would notice a copy or a manifest that was cut short.
-        partial = f"{name}.{os.getpid()}.partial"
+        partial = f"{name}.{secrets.token_hex(4)}.partial"
         try:
             Path(self.path(super()._save(partial, content))).replace(self.path(name))  # type: ignore[misc]
         finally:
@@ -81,8 +81,12 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
         """Return the manifest, or an empty one if it is damaged: `collectstatic` then writes it again."""
         try:
             return super().load_manifest()
-        except ValueError as error:
-            logger.warning("%s. No page can be shown until manage.py collectstatic has run.", error)
+        # What is JSON and no manifest ends in the last two.
+        except (ValueError, AttributeError, RecursionError) as error:
+            logger.warning(
+                "%s is damaged (%s): no page can be shown until manage.py collectstatic has run.",
+                *(self.manifest_name, error),
+            )
             return {}, ""
 
     def delete(self, name: str) -> None:

@@ -9,7 +9,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
@@ -206,8 +206,10 @@ def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
                     raise ArchiveError(
                         f"{path} was written by another version: format {document.get('format')}."
                     )
+                known = {column.name for column in fields(Head)}
                 try:
-                    head = Head(**document)
+                    # A later version may say more.
+                    head = Head(**{name: document[name] for name in known & document.keys()})
                 except TypeError as error:
                     raise _damaged(path, HEAD) from error
             elif info.name == KEYS and content is not None:

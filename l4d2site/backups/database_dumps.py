@@ -1,7 +1,9 @@
 """Dumps the panel's database to a file, consistently while it runs, and restores it. For both engines."""
 
+import errno
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -30,12 +32,20 @@ _OF_LIBPQ = (
 
 FOLDER_PREFIXES = (".dump-", ".restore-")
 """How the folders of dumps begin; of the second kind restores once made them."""
+SERVERS = "servers_server"
+_MOVE_AWAY = "Move {0}, {0}-wal and {0}-shm away, and do this again."
 NEW_SECONDS = 60.0
 """How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
 
 
-_TO_PSQL = (b"\\restrict ", b"\\unrestrict ")
-"""How a line for psql begins in pg_restore's scripts. Any other line with a backslash is part of a text."""
+_RESTRICT, _UNRESTRICT = b"\\restrict ", b"\\unrestrict "
+"""How the two lines for psql begin in pg_restore's scripts, which end with the same key."""
+_TEXT = re.compile(rb"""'[^']*'|"[^"]*"|--[^\n]*|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
+"""Texts, names and comments in such a script. A quotation mark in one is doubled: one ends, another begins."""
+_OPEN_TEXT = re.compile(rb"""['"]|\$\w*\$""")
+
+_OF_LOCKS = ("40P01", "55P03")
+"""PostgreSQL's codes for a deadlock, and for a lock that another session keeps."""
 
 _DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for an object that cannot be dropped because another one needs it."""
@@ -93,17 +103,28 @@ def dump(path: Path) -> None:
         _copy_sqlite(path)
     else:
         connection.ensure_connection()
+        schema = _find_schema()
+        _require_panel(_list_tables(schema))
         _run(
             "pg_dump",
             "--format=custom",
             "--no-owner",
             "--no-privileges",
-            f"--schema={_quote(_find_schema())}",
+            *_assumed_role(),
+            f"--schema={_quote(schema)}",
             f"--file={path}",
             _conninfo(),
             password=connection.connection.info.password,
         )
     path.chmod(0o600)
+
+
+def _require_panel(tables: list[str]) -> None:
+    """Raise `DumpError` unless the panel's tables are among these: a dump of nothing must not count as one."""
+    if MigrationRecorder.Migration._meta.db_table not in tables or SERVERS not in tables:
+        raise DumpError(
+            "The database has no tables of a panel. Is DATABASE_URL right, and is its disk there?"
+        )
 
 
 def verify(path: Path) -> None:
@@ -115,15 +136,15 @@ def verify(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[None]:
+def replacing(path: Path, *, keeps_others: bool) -> Iterator[None]:
     """Run the block on the content of the file, which then takes the place of the whole database.
 
     The block may change it and its schema; nobody sees it before. If anything fails or ends the process, the
-    database is as it was.
+    database is as it was. With `keeps_others` it also stays so if tables of another program would be lost.
     """
     replace = _replacing_sqlite if connection.vendor == "sqlite" else _replacing_postgresql
     try:
-        with replace(path):
+        with replace(path, keeps_others):
             yield
     except (DatabaseError, driver().Error) as error:
         raise DumpError(f"The database could not be replaced: {_explain(error)}") from error
@@ -136,18 +157,39 @@ def _explain(error: BaseException) -> str:
         needs = "; ".join(detail.splitlines())
         return f"{needs}. Drop what is not the panel's, restore, and make it again."
     reason = " ".join(str(error).split()).rstrip(".")
-    return f"{reason}. If the panel or a worker runs, stop it first."
+    return f"{reason}. {advise(error)}".rstrip()
+
+
+def advise(error: BaseException) -> str:
+    """Return what to do about the database's error when a backup is put back; empty if nothing is known."""
+    cause = error.__cause__ or error
+    if getattr(cause, "sqlstate", None) in _OF_LOCKS:
+        return "If the panel or a worker runs, stop it first."
+    file = find_database_file()
+    return {
+        sqlite3.SQLITE_BUSY: "If the panel or a worker runs, stop it first.",
+        sqlite3.SQLITE_LOCKED: "If the panel or a worker runs, stop it first.",
+        sqlite3.SQLITE_FULL: f"Free some room for {file}, and in {settings.BACKUP_DIR}.",
+        sqlite3.SQLITE_IOERR: f"Free some room for {file}, and in {settings.BACKUP_DIR}.",
+        # Its pages may have another size than those of the copy.
+        sqlite3.SQLITE_READONLY: f"{_MOVE_AWAY.format(file)} If it cannot be moved, its folder is read-only.",
+        sqlite3.SQLITE_CORRUPT: _MOVE_AWAY.format(file),
+        sqlite3.SQLITE_NOTADB: _MOVE_AWAY.format(file),
+    }.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, "")
 
 
 def _copy_sqlite(path: Path) -> None:
-    if find_database_file() is None:
+    file = find_database_file()
+    if file is None:
         raise DumpError("The database is in memory alone: there is nothing that could be kept.")
+    if not file.exists():  # Connecting would make it.
+        raise DumpError(f"{file} is not there. Is DATABASE_URL right, and is its disk there?")
     try:
-        connection.ensure_connection()
+        _require_panel(connection.introspection.table_names())
         # In one step, so that it is consistent and no reader waits. Holding the write turn keeps workers from
         # writing, and the log from growing, as long as their patience lasts.
         with write_turn(), closing(sqlite3.connect(path)) as copy:
-            connection.connection.backup(copy)
+            connection.connection.backup(copy, progress=_let_signals_in)
             # A single file, without a log beside it.
             copy.execute("PRAGMA journal_mode=DELETE")
     except (DatabaseError, sqlite3.Error) as error:
@@ -156,6 +198,10 @@ def _copy_sqlite(path: Path) -> None:
             "BACKUP_DIR has space for it."
         ) from error
     _verify_sqlite(path)
+
+
+def _let_signals_in(*_pages: int) -> None:
+    """Do nothing. Python heeds signals when it calls this; without it, not even while it waits for a lock."""
 
 
 def _verify_sqlite(path: Path) -> None:
@@ -169,7 +215,10 @@ def _verify_sqlite(path: Path) -> None:
 
 
 @contextmanager
-def _replacing_sqlite(path: Path) -> Iterator[None]:
+def _replacing_sqlite(path: Path, keeps_others: bool) -> Iterator[None]:
+    if keeps_others:
+        tables = connection.introspection.table_names()
+        _refuse_to_lose(sorted({*tables} - {*_choose_ours(tables)}))
     name = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = str(path)
@@ -184,14 +233,15 @@ def _replacing_sqlite(path: Path) -> Iterator[None]:
         connection.ensure_connection()
         # One transaction: those who read meanwhile see the old database until its end.
         with write_turn():
-            copy.backup(connection.connection)
+            connection.connection.execute("PRAGMA busy_timeout = 250")  # It tries again, and again.
+            copy.backup(connection.connection, progress=_let_signals_in)
     # Like the copy, it now has no write-ahead log.
     connection.connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
 
 
 @contextmanager
-def _replacing_postgresql(path: Path) -> Iterator[None]:
+def _replacing_postgresql(path: Path, keeps_others: bool) -> Iterator[None]:
     script = path.with_name(f"{path.name}.sql")
     clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
     schema = _find_schema()
@@ -200,7 +250,12 @@ def _replacing_postgresql(path: Path) -> Iterator[None]:
     with transaction.atomic():
         notice_lost_client()
         _drop_tables(schema)
+        others = _identify_tables(schema)
         _execute_script(script)
+        if keeps_others:
+            _refuse_to_lose(
+                [others[oid] for oid in others.keys() - _identify_tables(schema).keys()]
+            )
         with connection.cursor() as cursor:
             # The script has emptied it.
             cursor.execute("RESET search_path")
@@ -265,6 +320,23 @@ def list_replaced() -> list[str]:
     return _list_ours(_find_schema())
 
 
+def is_panels() -> bool:
+    """Return whether the database is a panel's, and not another program's or empty."""
+    recorder = MigrationRecorder(connection)
+    try:
+        return any(app == "servers" for app, _name in recorder.applied_migrations())
+    except DatabaseError:  # Another program's table has the same name.
+        return False
+
+
+def _refuse_to_lose(tables: list[str]) -> None:
+    if tables:
+        raise DumpError(
+            f"The database has tables of another program, which would be lost: {', '.join(tables[:3])} … Is "
+            "DATABASE_URL right? --replace does it all the same."
+        )
+
+
 def _drop_tables(schema: str) -> None:
     """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
     if ours := _list_ours(schema):
@@ -276,6 +348,10 @@ def _drop_tables(schema: str) -> None:
 
 
 def _list_ours(schema: str) -> list[str]:
+    return _choose_ours(_list_tables(schema))
+
+
+def _choose_ours(tables: list[str]) -> list[str]:
     """Return the tables whose names are, or begin like, those of the panel."""
     known = connection.introspection.django_table_names()
     prefixes = {
@@ -283,17 +359,23 @@ def _list_ours(schema: str) -> list[str]:
         *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
     }
     begins = tuple(f"{prefix}_" for prefix in prefixes)
-    return [name for name in _list_tables(schema) if name in known or name.startswith(begins)]
+    return [name for name in tables if name in known or name.startswith(begins)]
 
 
 def _list_tables(schema: str) -> list[str]:
+    return sorted(_identify_tables(schema).values())
+
+
+def _identify_tables(schema: str) -> dict[int, str]:
+    """Return the names of a schema's tables by their OIDs: one that is made again has another."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = %s AND relkind IN ('r', 'p') ORDER BY relname",
+            "SELECT pg_class.oid, relname FROM pg_class"
+            " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE nspname = %s AND relkind IN ('r', 'p')",
             [schema],
         )
-        return [name for [name] in cursor.fetchall()]
+        return dict(cursor.fetchall())
 
 
 def _quote(name: str) -> str:
@@ -303,23 +385,33 @@ def _quote(name: str) -> str:
 
 def _execute_script(path: Path) -> None:
     """Execute a script of pg_restore's in the open transaction. psql would need one of its own."""
-    statements: list[bytes] = []
+    lines: list[bytes] = []
+    key = b""
     with path.open("rb") as script, driver().Cursor(connection.connection) as cursor:
         for line in script:
-            if not line.startswith(_TO_PSQL):
-                statements.append(line)
-            if line.endswith(b" FROM stdin;\n") and (begin := _find_copy(statements)) is not None:
-                cursor.execute(b"".join(statements[:begin]), prepare=False)
-                with cursor.copy(b"".join(statements[begin:])) as copy:
+            if not key and line.startswith(_RESTRICT):
+                key = line.removeprefix(_RESTRICT)
+            if not (key and line in (_RESTRICT + key, _UNRESTRICT + key)):
+                lines.append(line)
+            if not line.endswith(b" FROM stdin;\n"):
+                continue
+            statements = b"".join(lines)
+            if (begin := _find_copy(statements)) is not None:
+                cursor.execute(statements[:begin], prepare=False)
+                with cursor.copy(statements[begin:]) as copy:
                     while (row := script.readline()) not in (b"\\.\n", b""):
                         copy.write(row)
-                statements.clear()
-        cursor.execute(b"".join(statements), prepare=False)
+                lines.clear()
+        cursor.execute(b"".join(lines), prepare=False)
 
 
-def _find_copy(lines: list[bytes]) -> int | None:
-    """Return where the last COPY begins: not in the last line if a name has a line break."""
-    return max((at for at, line in enumerate(lines) if line.startswith(b"COPY ")), default=None)
+def _find_copy(statements: bytes) -> int | None:
+    """Return where a COPY begins that is the last statement; None if what looks like one is part of a text."""
+    code = _TEXT.sub(lambda text: b" " * len(text[0]), statements)
+    if _OPEN_TEXT.search(code):
+        return None
+    begin = code.rfind(b"\nCOPY ")
+    return None if begin < 0 else begin + 1
 
 
 def _run(program: str, *arguments: str, password: str = "") -> None:
@@ -331,6 +423,8 @@ def _run(program: str, *arguments: str, password: str = "") -> None:
     said: list[str] = []
     # In the environment, because everybody can see arguments; and only ours, since PGOPTIONS may be set.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    if home := os.environ.get("HOME"):  # It has certificates, and the file of passwords.
+        environment["HOME"] = home
     if password:
         environment["PGPASSWORD"] = password
     try:
@@ -340,7 +434,18 @@ def _run(program: str, *arguments: str, password: str = "") -> None:
             on_line=lambda stream, line: said.append(line) if stream == "stderr" else None,
         )
     except ProgramError as error:
-        raise DumpError(f"{program} failed: {' '.join(said[-5:]) or error}") from error
+        reason = " ".join(said[-5:]) or str(error)
+        if os.strerror(errno.ENOSPC) in reason:
+            reason += f". Free some room in {settings.BACKUP_DIR}."
+        raise DumpError(f"{program} failed: {reason}") from error
+
+
+def _assumed_role() -> list[str]:
+    """Return how pg_dump is told the role that this connection has taken on, as `options` can say."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, session_user")
+        [(role, session_role)] = cursor.fetchall()
+    return [f"--role={role}"] if role != session_role else []
 
 
 def _conninfo() -> str:

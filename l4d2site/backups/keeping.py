@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -89,22 +89,30 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}{_PARTIAL}")
 
 
-def remove_old(folder: Path, *, keep: int, keep_bytes: int) -> list[Path]:
+def remove_old(
+    folder: Path, *, keep: int, keep_bytes: int, say: Callable[[str], None]
+) -> list[Path]:
     """Remove unfinished backups, and the oldest ones beyond this number and this total size.
 
-    The newest stays, whatever its size. Returns what was removed.
+    The newest stays, whatever its size. Returns what was removed, and tells what could not be.
     """
-    removed = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
+    old = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
     kept: list[Path] = []
     total = 0
     for path in reversed(list_backups(folder)):
         total += path.stat().st_size
         if kept and (len(kept) >= keep or total > keep_bytes):
-            removed.append(path)
+            old.append(path)
         else:
             kept.append(path)
-    for path in removed:
-        path.unlink(missing_ok=True)
+    removed = []
+    for path in old:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            say(f"{path} could not be removed: {error.strerror}.")
+        else:
+            removed.append(path)
     return removed
 
 

@@ -76,9 +76,9 @@ def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None])
     partial.unlink(missing_ok=True)
     try:
         with (
+            _without_sweeps(with_content),
             keeping.explaining_a_full_disk(),
             archives.Writer(partial, passphrase) as writer,
-            _without_sweeps(with_content),
         ):
             _fill(writer, with_host_files, with_content, bool(passphrase), say)
         say("Verifying it …")
@@ -88,7 +88,7 @@ def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None])
         partial.unlink(missing_ok=True)
     _sync(folder)
     removed = keeping.remove_old(
-        folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES
+        folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES, say=say
     )
     skipped = tuple(writer.written.skipped)
     return Made(path, path.stat().st_size, members, skipped, bool(passphrase), tuple(removed))

@@ -54,6 +54,29 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
     If it raises `RestoreUnfinished`, the database is put back, or may be; with `RestoreRefused`, `DumpError`,
     `ArchiveError` and `KeyboardInterrupt`, nothing is changed.
     """
+    progress = _Progress(replaces)
+    try:
+        return _restore(path, passphrase, progress, say)
+    except KeyboardInterrupt as error:
+        if not progress.may_be_replaced:
+            raise
+        raise RestoreUnfinished(
+            "This was interrupted just as the database was put back: it may be as it was, or as in the backup. "
+            "Do this again with --replace."
+        ) from error
+
+
+@dataclass
+class _Progress:
+    """How far a restore has come."""
+
+    replaces: bool
+    may_be_replaced: bool = False
+
+
+def _restore(
+    path: Path, passphrase: str, progress: _Progress, say: Callable[[str], None]
+) -> Restored:
     head, keys = archives.read_head(path, passphrase)
     if head.engine != database_dumps.engine():
         raise RestoreRefused(
@@ -68,7 +91,7 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
     say("Verifying the backup …")
     archives.verify(path, passphrase)
     layout = HostLayout(settings.HOST_ROOT)
-    _require_empty(layout, replaces=replaces)
+    _require_empty(layout, replaces=progress.replaces)
     cancelled_jobs = None
     try:
         with contextlib.ExitStack() as stack:
@@ -82,9 +105,10 @@ def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str],
                     with keeping.explaining_a_full_disk(), dump.open("wb") as file:
                         shutil.copyfileobj(content, file, 1024**2)
                     say("Putting the database back …")
-                    cancelled_jobs = _restore_database(dump, say)
+                    cancelled_jobs = _restore_database(dump, progress, say)
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
+                    layout.root.mkdir(parents=True, exist_ok=True)
                     info.name = info.name.removeprefix(archives.HOST)
                     host_files.put(layout.root, info, content)
                 elif content_return is None or content is None:
@@ -115,29 +139,20 @@ def _describe(error: BaseException) -> str:
     return f"{' '.join(reason.split()).rstrip('.')}."
 
 
-def _restore_database(dump: Path, say: Callable[[str], None]) -> int:
+def _restore_database(dump: Path, progress: _Progress, say: Callable[[str], None]) -> int:
     """Replace the database with what is in the file, cleaned; return how many of its jobs were cancelled."""
     database_dumps.verify(dump)
-    is_ready = False
-    try:
-        with database_dumps.replacing(dump):
-            _tell_newer(say)
-            # Its schema may be older than this version's.
-            call_command("migrate", verbosity=0)
-            end_what_was_open()
-            for action in DeferredAction.objects.filter(ended_at=None).select_related("server"):
-                end_deferral(
-                    action, _("It was not done, because the panel was restored from a backup.")
-                )
-            cancelled_jobs = cancel_restored()
-            is_ready = True
-    except KeyboardInterrupt as error:
-        if not is_ready:
-            raise
-        raise RestoreUnfinished(
-            "This was interrupted just as the database was put back: it may be as it was, or as in the backup. "
-            "Do this again with --replace."
-        ) from error
+    with database_dumps.replacing(dump, keeps_others=not progress.replaces):
+        _tell_newer(say)
+        # Its schema may be older than this version's.
+        call_command("migrate", verbosity=0)
+        end_what_was_open()
+        for action in DeferredAction.objects.filter(ended_at=None).select_related("server"):
+            end_deferral(
+                action, _("It was not done, because the panel was restored from a backup.")
+            )
+        cancelled_jobs = cancel_restored()
+        progress.may_be_replaced = True
     return cancelled_jobs
 
 
@@ -166,7 +181,7 @@ def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
     if replaces:
         return
     lost = database_dumps.list_replaced()
-    if lost and Server._meta.db_table not in lost:
+    if lost and not (Server._meta.db_table in lost and database_dumps.is_panels()):
         raise RestoreRefused(
             f"The database has tables of another program, which would be lost: {', '.join(lost[:3])} … Is "
             "DATABASE_URL right? --replace does it all the same."

@@ -55,9 +55,13 @@ _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECA
 # Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set also has a name.
 _ALL_NAMES = "|".join(sorted(SECRETS.keys() - {"rcon", "sm_rcon"}))
 _REST_OF_LINE = re.compile(rf"(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_]).*\S.*", re.IGNORECASE)
+# The value with all its quotes and backslashes, also where a quotation mark is missing.
 _NEXT_WORD = re.compile(
-    rf"""(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_])\s+(?:"[^"]*"?|'[^']*'?|[^\s"']+)""",
-    re.IGNORECASE,
+    rf"""
+    (?<![a-z0-9_]) ({_ALL_NAMES}) (?![a-z0-9_]) ["']? (?: \s | \\\s )+
+    (?: \\. | "(?: \\. | [^"\\] )*"? | '[^']*'? | [^\s"'\\] )+
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 
 

@@ -163,6 +163,20 @@ def test_a_new_database_can_be_made_again_after_a_kill_between_the_records_of_on
     assert find_missing() == []
 
 
+@pytest.mark.django_db(transaction=True)
+def test_records_of_migrations_that_contradict_each_other_are_told() -> None:
+    recorder = MigrationRecorder(connection)
+    [name] = (
+        name for app, name in recorder.applied_migrations() if (app, name[:4]) == ("auth", "0001")
+    )
+    recorder.record_unapplied("auth", name)
+    try:
+        with pytest.raises(CommandError, match=r"brought up to date: .*auth\.0001"):
+            call_command("migrate", "--check", verbosity=0)
+    finally:
+        recorder.record_applied("auth", name)
+
+
 def test_an_upgrade_that_fails_says_why_and_not_that_it_is_to_be_run(
     transactional_db: None,
 ) -> None:

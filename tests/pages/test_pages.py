@@ -5,7 +5,7 @@ import posixpath
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -408,12 +408,34 @@ def test_a_full_disk_leaves_no_static_file_cut_short(
     assert (tmp_path / copied).read_bytes() == b"the beginning and the end"
 
 
+def test_two_that_write_the_same_static_file_do_not_take_it_from_each_other(
+    static_files: HashedStaticFilesStorage, tmp_path: Path
+) -> None:
+    """Not even in containers, where both may be process 1."""
+
+    class Slow(ContentFile):  # type: ignore[type-arg]
+        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+            yield b"the beginning"
+            static_files._save("img/one.svg", ContentFile(b"the beginning and the end"))
+            yield b" and the end"
+
+    static_files._save("img/one.svg", Slow(b""))
+    assert (tmp_path / "img/one.svg").read_bytes() == b"the beginning and the end"
+    assert [path.name for path in (tmp_path / "img").iterdir()] == ["one.svg"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-9], lambda _: "[]", lambda _: "[" * 100_000]
+)
 def test_a_damaged_manifest_is_told_and_written_again(
-    static_files: HashedStaticFilesStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    static_files: HashedStaticFilesStorage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[str], str],
 ) -> None:
     hash_names(static_files)
     whole = (tmp_path / "staticfiles.json").read_text()
-    (tmp_path / "staticfiles.json").write_text(whole[:-9])
+    (tmp_path / "staticfiles.json").write_text(damage(whole))
     hash_names(HashedStaticFilesStorage(location=tmp_path, base_url="/static/"))
     assert "until manage.py collectstatic has run" in caplog.text
     assert (tmp_path / "staticfiles.json").read_text() == whole

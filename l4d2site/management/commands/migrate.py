@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import DatabaseError
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 
 from jobs.database import is_away
 
@@ -16,6 +17,8 @@ class Command(migrate.Command):
         """Say why it failed: `manage.py` itself would only say that the database is older, and to run this."""
         try:
             super().handle(*args, **options)
+        except InconsistentMigrationHistory as error:
+            raise CommandError(f"The database could not be brought up to date: {error}") from error
         except DatabaseError as error:
             if is_away(error):
                 raise

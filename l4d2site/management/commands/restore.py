@@ -5,11 +5,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_like_ctrl_c, tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
-from l4d2site.backups.database_dumps import DumpError
+from l4d2site.backups.database_dumps import DumpError, advise
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 
 
@@ -77,6 +78,12 @@ class Command(BaseCommand):
             CommandError,  # of `migrate`
         ) as error:
             raise CommandError(f"The backup was not put back. {error}") from error
+        except DatabaseError as error:
+            if not (advice := advise(error)):
+                raise
+            raise CommandError(
+                f"The backup was not put back. The database cannot be used: {error}. {advice}"
+            ) from error
         tell(
             "The backup is put back. Everybody has to sign in again, and invitations and links for new "
             "passwords from before do not work any more. Passwords, second factors, roles and deactivated "

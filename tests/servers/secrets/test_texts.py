@@ -1,6 +1,7 @@
 """Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
 
 import re
+import shlex
 from time import process_time
 from unittest.mock import Mock, patch
 
@@ -128,6 +129,25 @@ def test_what_others_may_read_of_a_config_has_no_password(config: str) -> None:
 def test_what_others_may_read_of_launch_arguments_has_no_password() -> None:
     arguments, _ = hide_secrets('+rcon_password hunter2 +map c1 +sv_password "hunter 2" -lv', "")
     assert arguments == "+rcon_password •••• +map c1 +sv_password •••• -lv"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+rcon_password \\\n  hunter2",
+        "+rcon_password\\\nhunter2",
+        "+rcon_password it\\'s-hunter2",
+        "+rcon_password " + shlex.quote("it's hunter2"),
+        '+sv_password the"hunter2"',
+        '"+sv_password" hunter2',
+        "+sv_password 'is hunter2",
+    ],
+)
+def test_nor_has_one_that_is_written_in_an_odd_way(written: str) -> None:
+    """Rows may be older than the rules for forms."""
+    arguments, _ = hide_secrets(f"-lv {written}", "")
+    assert "hunter2" not in arguments
+    assert arguments.startswith("-lv ")
 
 
 def test_a_hostname_stays_as_it_is() -> None:

@@ -7,9 +7,11 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -160,6 +162,7 @@ def restore_all() -> None:
     BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too")
     assert "has servers already" in refuse("restore", str(archive))
     rename_table("servers_server", "shop_item")
+    assert "has no tables of a panel. Is DATABASE_URL right" in refuse("backup")
     assert "tables of another program, which would be lost: acc" in refuse("restore", str(archive))
     rename_table("shop_item", "servers_server")
     with override_settings(SECRETS_KEYS=[OTHER_KEY]):
@@ -202,8 +205,7 @@ def restore_all() -> None:
         say_to_nobody("restore", str(archive))
     shutil.rmtree(settings.BACKUP_DIR / "not")
     assert (UPPER / "mine").read_text() == "by the game"
-    UPPER.parents[1].rename(settings.HOST_ROOT / "away-again")
-    BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too-again")
+    settings.HOST_ROOT.rename(settings.HOST_ROOT.with_name("away"))
     output = say("restore", str(archive), "--replace")
     assert "Everybody has to sign in again" in output
     assert "Will be started once a worker runs: alpha." in output
@@ -243,9 +245,9 @@ def rename_table(name: str, new_name: str) -> None:
 
 
 @contextmanager
-def replace_and_be_interrupted(path: Path) -> Iterator[None]:
+def replace_and_be_interrupted(path: Path, *, keeps_others: bool) -> Iterator[None]:
     """Replace the database, and be interrupted as soon as that is done."""
-    with REPLACING(path):
+    with REPLACING(path, keeps_others=keeps_others):
         yield
     raise KeyboardInterrupt
 
@@ -296,12 +298,20 @@ def cross_versions() -> None:
     executor.recorder.record_unapplied("accounts", "0001_squashed_0011_pending_sign_in")
     assert PendingSignIn._meta.db_table not in connection.introspection.table_names()
     User.objects.create_user("kim")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders (id int)")
     archive = back_up_database()
+    said = refuse("restore", str(archive))
+    assert "tables of another program, which would be lost: orders … Is DATABASE_URL right" in said
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE orders")
     call_command("migrate", verbosity=0)
     kim = User.objects.get()
     PendingSignIn.objects.create(user=kim, begun_at=timezone.now())
     User.objects.update(username="somebody")
     say("restore", str(archive))
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE orders")  # It was in the backup.
     assert list(User.objects.values_list("username", flat=True)) == ["kim"]
     assert not PendingSignIn.objects.exists()
     assert AccountEvent.objects.filter(kind=EventKind.BACKUP_RESTORED).exists()
@@ -317,9 +327,20 @@ def cross_versions() -> None:
     assert "accounts.9999_later" in said
     assert list(User.objects.values_list("username", flat=True)) == ["kim"]
     assert ("accounts", "9999_later") in recorder.applied_migrations()
-    if connection.vendor == "postgresql":
+    if connection.vendor == "sqlite":
+        heed_signals_while_locked(archive)
+    else:
         archive.unlink()
         refuse_another_schema(leave_other_schemas_alone())
+
+
+TEXT = "one\n\\two\nfrom three FROM stdin;\n\\restrict it's\nCOPY jobs_job FROM stdin;\nCOPY x\nFROM stdin;\n"
+"""A comment of somebody who uses psql."""
+
+
+def quote_text(text: str) -> str:
+    """Return a text as SQL has it."""
+    return "'{}'".format(text.replace("'", "''"))
 
 
 def leave_other_schemas_alone() -> Path:
@@ -356,8 +377,10 @@ def leave_other_schemas_alone() -> Path:
             f"""ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path = "pub""\nlic\""""
         )
         # Whose dump has lines that look like commands to psql, and like a COPY.
+        cursor.execute("""COMMENT ON TABLE "pub""\nlic".jobs_job IS """ + quote_text(TEXT))
         cursor.execute(
-            """COMMENT ON TABLE "pub""\nlic".jobs_job IS 'one\n\\two\nfrom three FROM stdin;\n'"""
+            """CREATE FUNCTION "pub""\nlic".put_back() RETURNS void LANGUAGE plpgsql AS $body$"""
+            "\nBEGIN\n-- It's for psql: \"\nCOPY jobs_job FROM stdin;\nEND $body$"
         )
     connection.close()
     User.objects.create_user("lost")
@@ -367,11 +390,31 @@ def leave_other_schemas_alone() -> Path:
     assert User.objects.filter(username="lost").exists()
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('jobs_job'::regclass)")
-        assert cursor.fetchall() == [("one\n\\two\nfrom three FROM stdin;\n",)]
+        assert cursor.fetchall() == [(TEXT,)]
+        cursor.execute("DROP FUNCTION put_back()")
         cursor.execute('ALTER SCHEMA "pub""\nlic" RENAME TO public')
         cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path")
     connection.close()
     return archive
+
+
+def heed_signals_while_locked(archive: Path) -> None:
+    """A restore that waits until another program has written can be interrupted."""
+    User.objects.update(username="somebody")
+    connection.close()
+    with closing(sqlite3.connect(settings.DATABASES["default"]["NAME"])) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with patch.object(database_dumps, "write_turn", interrupt_soon):
+            refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
+    assert User.objects.filter(username="somebody").exists()
+
+
+@contextmanager
+def interrupt_soon() -> Iterator[None]:
+    """Send SIGTERM to this process a second after the block has begun."""
+    timer = threading.Timer(1, os.kill, [os.getpid(), signal.SIGTERM])
+    timer.start()
+    yield
 
 
 def refuse_another_schema(archive: Path) -> None:

@@ -147,6 +147,12 @@ def test_a_damaged_head_is_told_although_it_is_read_before_the_digests(
         archives.read_head(tmp_path / "a", "")
 
 
+def test_a_later_version_may_say_more(tmp_path: Path) -> None:
+    more = archives.head_as_bytes(HEAD).replace(b"{", b'{"weather": "rain",', 1)
+    write(tmp_path / "a", "", head=more)
+    assert archives.read_head(tmp_path / "a", "") == (HEAD, "")
+
+
 def test_damaged_digests_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("json.dumps", lambda *_: "[1, 2]")

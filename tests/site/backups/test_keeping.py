@@ -25,28 +25,38 @@ def days(folder: Path) -> list[int]:
 
 
 def test_the_newest_stay(folder: Path) -> None:
-    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6)
+    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=print)
     assert days(folder) == [3, 4]
     assert len(removed) == 2
     assert (folder / "notes.txt").exists()
 
 
 def test_they_take_no_more_than_they_may(folder: Path) -> None:
-    keeping.remove_old(folder, keep=10, keep_bytes=350)
+    keeping.remove_old(folder, keep=10, keep_bytes=350, say=print)
     assert days(folder) == [2, 3, 4]
 
 
 def test_the_newest_stays_whatever_it_takes(folder: Path) -> None:
-    keeping.remove_old(folder, keep=10, keep_bytes=1)
+    keeping.remove_old(folder, keep=10, keep_bytes=1, say=print)
     assert days(folder) == [4]
 
 
 def test_what_was_never_finished_goes(folder: Path) -> None:
     path = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
     path.touch()
-    keeping.remove_old(folder, keep=10, keep_bytes=10**6)
+    keeping.remove_old(folder, keep=10, keep_bytes=10**6, say=print)
     assert days(folder) == [1, 2, 3, 4]
     assert not path.exists()
+
+
+def test_one_that_cannot_be_removed_is_told_and_keeps_no_other_one(folder: Path) -> None:
+    stuck = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
+    stuck.mkdir()
+    said: list[str] = []
+    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=said.append)
+    assert said == [f"{stuck} could not be removed: Is a directory."]
+    assert days(folder) == [3, 4]
+    assert len(removed) == 2
 
 
 def test_the_last_one_is_told_and_what_is_wrong_with_it(tmp_path: Path, settings: Any) -> None:
