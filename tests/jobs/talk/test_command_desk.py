@@ -169,6 +169,7 @@ def test_a_server_that_hangs_holds_up_no_other_and_gets_its_commands_in_order(
     slow = [send_command(running, f"say {number}", requested_by=None) for number in range(3)]
     assert end_of(send_command(other, "status", requested_by=None), desk).answer == "status"
     assert {one.state for one in running.console_commands.all()} == {"queued", "sent"}
+    wait_until(lambda: ("alpha", "say 0") in fake_host.commands, 20, "the host is not told")
     assert [one for one in fake_host.commands if one[0] == "alpha"] == [("alpha", "say 0")]
     # Its worker lives, however long it takes to store the answer.
     long_ago = timezone.now() - timedelta(seconds=16)
