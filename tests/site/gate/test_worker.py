@@ -4,7 +4,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -97,10 +97,11 @@ def page_of(panel: Panel, address: str) -> bytes:
 
 def has_file_of(panel: Panel, least_bytes: int) -> bool:
     """Return whether the serving process has a file of that size open, even a deleted one."""
-    sizes = (
-        path.stat().st_size for path in Path(f"/proc/{panel.pid}/fd").iterdir() if path.exists()
-    )
-    return any(size >= least_bytes for size in sizes)
+    sizes = [0]
+    for path in Path(f"/proc/{panel.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # It was closed meanwhile.
+            sizes.append(path.stat().st_size)
+    return max(sizes) >= least_bytes
 
 
 def test_an_address_has_so_many_connections_and_others_have_theirs(panel: Panel) -> None:
