@@ -53,5 +53,14 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     assert host.tell("alpha", "echo back").text == "back\n"
     # A command that may have been carried out is not typed again.
     monkeypatch.setattr(console_files, "send_line", lambda *_: pytest.fail("It was typed, too."))
-    with pytest.raises(AnswerLostError, match=r"did not answer within 0\.3 seconds"):
-        host.tell("alpha", "echo once; sim_hang", timeout_seconds=0.3)
+
+    def loses_an_answer() -> str:
+        try:
+            host.tell("alpha", "echo once; sim_hang", timeout_seconds=0.3)
+        except AnswerLostError as error:
+            return str(error)
+        except HostError:
+            return ""  # On a busy machine the time may be over before it is sent: it has had no effect.
+        pytest.fail("It was answered.")
+
+    assert "did not answer within 0.3 seconds" in wait_until(loses_an_answer, 10, "none is lost")
