@@ -1,8 +1,8 @@
 """SQLite's log is copied into the database, and nobody writes meanwhile."""
 
 import os
-import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -39,7 +39,10 @@ def read_without_log(database: Path, tmp_path: Path) -> Callable[[], list[str]]:
     """Return a function that reads the users' names from the database without its log."""
 
     def read() -> list[str]:
-        copy = shutil.copy(database, tmp_path / "copy.sqlite3")
+        copy = tmp_path / "copy.sqlite3"
+        # By another process: one that closes a file loses its locks on it, those of SQLite too. Then whoever
+        # closes the database elsewhere takes itself for the last one, and removes the log that is in use here.
+        subprocess.run(["cp", database, copy], check=True)
         with closing(sqlite3.connect(copy)) as reader:
             return [name for (name,) in reader.execute("SELECT username FROM auth_user")]
 
