@@ -122,8 +122,9 @@ def game(tmp_path: Path, server: Server) -> Game:
 
 
 @pytest.fixture
-def copier(host: Host, game: Game) -> ConsoleCopier:
-    """Return what copies that console."""
+def copier(host: Host, game: Game, monkeypatch: pytest.MonkeyPatch) -> ConsoleCopier:
+    """Return what copies that console, with the time that a busy machine needs to copy all of it."""
+    monkeypatch.setattr(console_copier, "CATCH_UP_SECONDS", 3600.0)
     return ConsoleCopier(host, HostLayer(game.root))
 
 
