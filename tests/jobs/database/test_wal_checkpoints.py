@@ -40,8 +40,8 @@ def read_without_log(database: Path, tmp_path: Path) -> Callable[[], list[str]]:
 
     def read() -> list[str]:
         copy = tmp_path / "copy.sqlite3"
-        # By another process: one that closes a file loses its locks on it, those of SQLite too. Then whoever
-        # closes the database elsewhere takes itself for the last one, and removes the log that is in use here.
+        # By another process: one that closes a file loses its locks on it, those of SQLite too. One that closes
+        # the database then takes itself for the last one, and removes the log that is in use here.
         subprocess.run(["cp", database, copy], check=True)
         with closing(sqlite3.connect(copy)) as reader:
             return [name for (name,) in reader.execute("SELECT username FROM auth_user")]
