@@ -218,7 +218,8 @@ def _verify_sqlite(path: Path) -> None:
 def _replacing_sqlite(path: Path, keeps_others: bool) -> Iterator[None]:
     if keeps_others:
         tables = connection.introspection.table_names()
-        _refuse_to_lose(sorted({*tables} - {*_choose_ours(tables)}))
+        others = sorted({*tables} - {*_choose_ours(tables)})
+        _refuse_to_lose([name for name in others if not name.startswith("sqlite_")])  # Its own.
     name = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = str(path)
@@ -322,11 +323,14 @@ def list_replaced() -> list[str]:
 
 def is_panels() -> bool:
     """Return whether the database is a panel's, and not another program's or empty."""
-    recorder = MigrationRecorder(connection)
+    return "servers" in _list_migrated_apps()
+
+
+def _list_migrated_apps() -> set[str]:
     try:
-        return any(app == "servers" for app, _name in recorder.applied_migrations())
+        return {app for app, _name in MigrationRecorder(connection).applied_migrations()}
     except DatabaseError:  # Another program's table has the same name.
-        return False
+        return set()
 
 
 def _refuse_to_lose(tables: list[str]) -> None:
@@ -354,11 +358,7 @@ def _list_ours(schema: str) -> list[str]:
 def _choose_ours(tables: list[str]) -> list[str]:
     """Return the tables whose names are, or begin like, those of the panel."""
     known = connection.introspection.django_table_names()
-    prefixes = {
-        "django",
-        *(app for app, _name in MigrationRecorder(connection).applied_migrations()),
-    }
-    begins = tuple(f"{prefix}_" for prefix in prefixes)
+    begins = tuple(f"{prefix}_" for prefix in ("django", *_list_migrated_apps()))
     return [name for name in tables if name in known or name.startswith(begins)]
 
 
