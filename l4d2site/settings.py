@@ -239,8 +239,11 @@ require(
     "a URL without pool: each thread of the panel has a connection of its own",
 )
 if IS_SQLITE:
-    # A relative path leads to the same file wherever a process is started.
-    DATABASES["default"]["NAME"] = str(BASE_DIR / DATABASES["default"]["NAME"])
+    # A relative path leads to the same file wherever a process is started. Once it depended on that: a file
+    # that is found so, and not in the panel's folder, is still used.
+    _name = Path(DATABASES["default"]["NAME"])
+    _is_elsewhere = _name.exists() and not (BASE_DIR / _name).exists()
+    DATABASES["default"]["NAME"] = str(_name.absolute() if _is_elsewhere else BASE_DIR / _name)
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
         # timeout; an IMMEDIATE one waits for its turn.
@@ -370,9 +373,8 @@ require(
     "HSTS_SECONDS",
     "0 unless BEHIND_TLS_PROXY is true: without TLS no browser heeds it",
 )
-# Checks of Django's, each with the reason why it does not apply here.
+# Checks of `manage.py check --deploy`, each with the reason why it does not apply here.
 SILENCED_SYSTEM_CHECKS = [
-    "fields.E180",  # SQLite without JSON: none that Python comes with; it also takes a locked database for one.
     "security.W004",  # HSTS: HSTS_SECONDS, for panels with a certificate that browsers trust.
     "security.W005",  # HSTS for subdomains: the panel does not know what else is below its domain.
     "security.W008",  # A redirect to TLS: for the proxy, which listens without it.

@@ -21,6 +21,7 @@ from hostops.errors import CommandError as ProgramError
 from hostops.linux.process import run
 from jobs.database import driver, find_database_file, write_turn
 from l4d2site.backups import keeping
+from servers.models import Server
 
 # What pg_dump is told of this connection. The other parameters are limits, which a long dump must not have, or
 # say in another way what these say, as a service does.
@@ -32,7 +33,7 @@ _OF_LIBPQ = (
 
 FOLDER_PREFIXES = (".dump-", ".restore-")
 """How the folders of dumps begin; of the second kind restores once made them."""
-SERVERS = "servers_server"
+_STOP = "If the panel or a worker runs, stop it first."
 _MOVE_AWAY = "Move {0}, {0}-wal and {0}-shm away, and do this again."
 NEW_SECONDS = 60.0
 """How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
@@ -121,7 +122,10 @@ def dump(path: Path) -> None:
 
 def _require_panel(tables: list[str]) -> None:
     """Raise `DumpError` unless the panel's tables are among these: a dump of nothing must not count as one."""
-    if MigrationRecorder.Migration._meta.db_table not in tables or SERVERS not in tables:
+    if (
+        MigrationRecorder.Migration._meta.db_table not in tables
+        or Server._meta.db_table not in tables
+    ):
         raise DumpError(
             "The database has no tables of a panel. Is DATABASE_URL right, and is its disk there?"
         )
@@ -164,13 +168,15 @@ def advise(error: BaseException) -> str:
     """Return what to do about the database's error when a backup is put back; empty if nothing is known."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) in _OF_LOCKS:
-        return "If the panel or a worker runs, stop it first."
+        return _STOP
     file = find_database_file()
     return {
-        sqlite3.SQLITE_BUSY: "If the panel or a worker runs, stop it first.",
-        sqlite3.SQLITE_LOCKED: "If the panel or a worker runs, stop it first.",
+        sqlite3.SQLITE_BUSY: _STOP,
+        sqlite3.SQLITE_LOCKED: _STOP,
         sqlite3.SQLITE_FULL: f"Free some room for {file}, and in {settings.BACKUP_DIR}.",
-        sqlite3.SQLITE_IOERR: f"Free some room for {file}, and in {settings.BACKUP_DIR}.",
+        sqlite3.SQLITE_IOERR: (
+            f"See whether there is room for {file}, and in {settings.BACKUP_DIR}, and whether the disks work."
+        ),
         # Its pages may have another size than those of the copy.
         sqlite3.SQLITE_READONLY: f"{_MOVE_AWAY.format(file)} If it cannot be moved, its folder is read-only.",
         sqlite3.SQLITE_CORRUPT: _MOVE_AWAY.format(file),

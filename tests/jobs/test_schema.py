@@ -3,14 +3,17 @@
 New ones are made in one step (`0001_squashed_*`), older ones were made migration by migration.
 """
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, SystemCheckError
 from django.db import IntegrityError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
@@ -175,6 +178,25 @@ def test_records_of_migrations_that_contradict_each_other_are_told() -> None:
             call_command("migrate", "--check", verbosity=0)
     finally:
         recorder.record_applied("auth", name)
+
+
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite has one lock for all who write")
+def test_a_locked_database_is_not_taken_for_one_without_json(transactional_db: None) -> None:
+    del transactional_db
+    vars(connection.features).pop("supports_json_field", None)
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        other.execute("BEGIN IMMEDIATE")
+        call_command("migrate", "--check", verbosity=0, skip_checks=False)
+
+
+def test_a_check_still_finds_an_sqlite_without_json(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del transactional_db
+    monkeypatch.setattr(connection.features, "supports_json_field", False)
+    monkeypatch.setattr("l4d2site.management.commands.migrate.recognize_json", lambda _: None)
+    with pytest.raises(SystemCheckError, match=r"fields\.E180"):
+        call_command("migrate", "--check", verbosity=0, skip_checks=False)
 
 
 def test_an_upgrade_that_fails_says_why_and_not_that_it_is_to_be_run(

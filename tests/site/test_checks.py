@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import pytest
 from django.conf import LazySettings
-from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
@@ -210,14 +209,3 @@ def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:
     assert "TRUSTED_PROXIES" in str(message.hint)
     settings.TRUSTED_PROXIES = TrustedProxies.parse(["unix"])
     assert check_proxies() == []
-
-
-@pytest.mark.django_db
-def test_a_locked_database_is_not_taken_for_one_without_json(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Django tries whether SQLite knows JSON, and any error counts as no."""
-    monkeypatch.setattr(connection.features, "supports_json_field", False)
-    found = [one for one in run_checks(databases=["default"]) if one.id == "fields.E180"]
-    assert found
-    assert all(one.is_silenced() for one in found)

@@ -5,6 +5,7 @@ import runpy
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -157,6 +158,15 @@ def test_a_value_that_cannot_work_is_named_too(name: str, value: str) -> None:
 )
 def test_the_database_is_the_same_file_wherever_a_process_is_started(url: str, path: str) -> None:
     assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == path
+
+
+def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "panel.sqlite3").touch()
+    found = read(DATABASE_URL="sqlite:///panel.sqlite3")["DATABASES"]["default"]["NAME"]
+    assert found == str(tmp_path / "panel.sqlite3")
 
 
 def test_mails_need_the_address_of_the_panel() -> None:

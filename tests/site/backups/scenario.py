@@ -330,6 +330,7 @@ def cross_versions() -> None:
     assert ("accounts", "9999_later") in recorder.applied_migrations()
     if connection.vendor == "sqlite":
         heed_signals_while_locked(archive)
+        say_what_to_do(archive)
     else:
         archive.unlink()
         refuse_another_schema(leave_other_schemas_alone())
@@ -408,6 +409,25 @@ def heed_signals_while_locked(archive: Path) -> None:
         with patch.object(database_dumps, "write_turn", interrupt_soon):
             refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
     assert User.objects.filter(username="somebody").exists()
+
+
+def say_what_to_do(archive: Path) -> None:
+    """A restore over a file that cannot be replaced says so, and what to do."""
+    path = Path(settings.DATABASES["default"]["NAME"])
+    connection.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("PRAGMA page_size = 8192")
+        other.create_function(
+            "REGEXP", 2, lambda _pattern, _text: True
+        )  # Django's, for its constraints.
+        other.execute("VACUUM")
+    advice = f"Move {path}, {path}-wal and {path}-shm away, and do this again."
+    assert advice in refuse("restore", str(archive), "--replace")
+    connection.close()
+    path.write_bytes(b"no database" * 1000)
+    assert advice in refuse("restore", str(archive), "--replace")
+    connection.close()
 
 
 @contextmanager
