@@ -242,7 +242,8 @@ if IS_SQLITE:
     # A relative path leads to the same file wherever a process is started. Once it depended on that: a file
     # that is found so, and not in the panel's folder, is still used.
     _name = Path(DATABASES["default"]["NAME"])
-    _is_elsewhere = _name.exists() and not (BASE_DIR / _name).exists()
+    # Not Path.exists(), which raises for a file that this account may not look at (until Python 3.14).
+    _is_elsewhere = os.access(_name, os.F_OK) and not os.access(BASE_DIR / _name, os.F_OK)
     DATABASES["default"]["NAME"] = str(_name.absolute() if _is_elsewhere else BASE_DIR / _name)
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the

@@ -169,6 +169,13 @@ def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
     assert found == str(tmp_path / "panel.sqlite3")
 
 
+def test_a_database_that_cannot_be_looked_at_is_no_fault_of_the_settings() -> None:
+    # Root may look into every folder, so this name is too long. The page for /livez needs no database.
+    name = "x" * 300
+    found = read(DATABASE_URL=f"sqlite:////var/{name}")["DATABASES"]["default"]["NAME"]
+    assert found == f"/var/{name}"
+
+
 def test_mails_need_the_address_of_the_panel() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^PANEL_URL is '', but must be set"):
         read(EMAIL_URL="smtp://mail.example.org")
