@@ -96,7 +96,8 @@ def find_blob_source() -> BlobSource | None:
     and be no store of this panel's: each machine that is installed has one.
     """
     root = settings.CONTENT_ROOT
-    store = FolderSource(root) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else None
+    # access() first: until Python 3.14, is_dir() raises for a folder that this account may not look at.
+    store = FolderSource(root) if os.access(root, os.R_OK | os.X_OK) and root.is_dir() else None
     panel = HttpSource(settings.PANEL_URL, sign_blob_path) if settings.PANEL_URL else None
     return NearestSource(store, panel) if store and panel else store or panel
 

@@ -4,9 +4,11 @@ import subprocess
 import threading
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 from django.utils import timezone
@@ -21,6 +23,7 @@ from hostops.specs import (
     OnLine,
     OnStage,
 )
+from jobs import operations
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.models import Job, JobState, Operation
 from jobs.queue.requests import enqueue
@@ -609,3 +612,10 @@ def test_a_thread_that_reads_a_commands_output_leaves_no_connection_open(
     fake_host.act = act
     assert run("stop", server).state == JobState.SUCCEEDED
     assert left_open == [False]
+
+
+def test_a_store_that_the_worker_may_not_look_at_is_none(settings: LazySettings) -> None:
+    # Root may look into every folder, so this name is too long.
+    settings.CONTENT_ROOT = Path("/var", "x" * 300)
+    settings.PANEL_URL = ""
+    assert operations.find_blob_source() is None
