@@ -72,6 +72,13 @@ MUTATIONS = (
         "tests/jobs/queue/test_transitions.py",
     ),
     Mutation(
+        "fence: a worker that comes back just then is judged again",
+        "jobs/queue/transitions.py",
+        "any(is_gone(one.worker, has_lapsed) for one in this)",
+        "bool(this)",
+        "tests/jobs/queue/test_transitions.py",
+    ),
+    Mutation(
         "fence: a worker that is late itself judges nobody",
         "jobs/worker/chores.py",
         "self._leases.has_lapsed(worker) and self._heartbeat.is_steady",
@@ -110,8 +117,8 @@ MUTATIONS = (
     Mutation(
         "masks: a stage has no password",
         "jobs/worker/execution.py",
-        "sink.stage(job, mask_known(name, secrets), progress)",
-        "sink.stage(job, name, progress)",
+        "writer.stage(job, mask_known(name, secrets), progress)",
+        "writer.stage(job, name, progress)",
         "tests/jobs/logs/test_secret_masks.py",
     ),
     Mutation(

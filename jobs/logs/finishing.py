@@ -1,4 +1,7 @@
-"""Stores how running jobs end, and nothing else does. Only for a job that still belongs to its worker."""
+"""Stores how running jobs end, if they still belong to their worker.
+
+One way from running to cancelled is elsewhere: `jobs.queue.give_back`, for jobs that have not begun.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +47,7 @@ def store_runs(endings: Iterable[Ending]) -> None:
 def store_endings(endings: Iterable[tuple[ClaimedJob | Job, Ending]]) -> bool:
     """Store and announce how jobs end, in the open transaction; return if all still belonged to their worker.
 
-    If not, the caller has to roll back. Equal endings share one statement.
+    If not, the caller has to roll back. Equal endings share one statement. `store_runs` stores their runs.
     """
     now = timezone.now()
     by_end: dict[tuple[JobState, int | None, str, int], list[int]] = defaultdict(list)
@@ -66,6 +69,7 @@ def store_endings(endings: Iterable[tuple[ClaimedJob | Job, Ending]]) -> bool:
         for changes, server_ids in by_changes.items()
     ]
     results = execute_all([*statements, *announcing(Channel.QUEUE, Channel.PAGES)])
+    # The ends come first; zip() leaves out the other results.
     if any(
         end.count != len(job_ids) for end, job_ids in zip(results, by_end.values(), strict=False)
     ):

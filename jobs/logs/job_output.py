@@ -88,7 +88,10 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
 
 
 class LeaseLostError(Exception):
-    """A job no longer belongs to this worker, which was taken for gone: nothing was stored."""
+    """A job no longer runs for this worker: another one has failed it, or an earlier try has stored its end.
+
+    This try has stored nothing.
+    """
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class StageReport:
 
     name: str
     progress: int | None
-    behind: int
+    lines_before: int
     started_at: datetime
 
 
@@ -134,11 +137,11 @@ class Entries:
                 self.job, [], [], self.ending
             )
         middle = len(self.lines) // 2
-        early = [stage for stage in self.stages if stage.behind <= middle]
+        early = [stage for stage in self.stages if stage.lines_before <= middle]
         late = [
-            replace(stage, behind=stage.behind - middle)
+            replace(stage, lines_before=stage.lines_before - middle)
             for stage in self.stages
-            if stage.behind > middle
+            if stage.lines_before > middle
         ]
         return (
             Entries(self.job, self.lines[:middle], early),
@@ -190,7 +193,7 @@ class Entries:
         for stage in self.stages:
             if stage.name != current:
                 # Lines that could not be stored have been replaced by a single one that says so.
-                first_seq = last_seq + min(stage.behind, len(self.lines)) + 1
+                first_seq = last_seq + min(stage.lines_before, len(self.lines)) + 1
                 row = JobStage.objects.create(
                     job_id=self.job.id,
                     name=stage.name,

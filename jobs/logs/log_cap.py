@@ -67,7 +67,7 @@ class LogCap:
 
 
 class LogCaps:
-    """The caps of the jobs whose output a sink stores. For one thread at a time."""
+    """The caps of the jobs whose output a log writer stores. For one thread at a time."""
 
     def __init__(self) -> None:
         self._caps: dict[int, LogCap] = {}

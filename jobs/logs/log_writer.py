@@ -49,14 +49,15 @@ class LogWriter:
     """Takes the output of running jobs from any thread; one thread stores it whenever something is due.
 
     A batch of lines is due `batch_seconds` after the last batch, or as soon as there are `batch_lines`; a stage
-    or the end of a job is due at once. While `can_wait` says that more short jobs wait for a thread, an end
-    waits for theirs, up to `END_SECONDS`. `on_due` is called when `due_in_seconds` may have become shorter.
+    or the end of a job is due at once. But while `has_waiting_jobs`, which says whether claimed jobs wait for a
+    thread, an end waits for theirs, up to `END_SECONDS`. `on_due` is called when `due_in_seconds` may have
+    become shorter, except by an end that waits so: meanwhile, the storing thread has to look by itself.
 
     At most `max_waiting` lines, and about `max_waiting_chars` characters, wait here. Beyond that `line` blocks,
     and with it the command that writes them. `on_settled` is called for each end, with whether it was stored.
     `on_given_up` is called once for a job of which nothing more is stored: it no longer belongs to this worker,
-    or the database refuses even the line that marks a gap. Unless the job is over, its thread has driven the
-    host until then: only rows are fenced.
+    or the database refuses even the line that marks a gap. If the job is not over, its thread still drives the
+    host then: only rows are fenced.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LogWriter:
         on_settled: Callable[[ClaimedJob, bool], None],
         on_given_up: Callable[[ClaimedJob], None],
         on_due: Callable[[], None] = lambda: None,
-        can_wait: Callable[[], bool] = lambda: False,
+        has_waiting_jobs: Callable[[], bool] = lambda: False,
         batch_lines: int = 500,
         batch_seconds: float = 0.03,
         max_waiting: int = 20_000,
@@ -74,7 +75,7 @@ class LogWriter:
         self._on_settled = on_settled
         self._on_given_up = on_given_up
         self._on_due = on_due
-        self._can_wait = can_wait
+        self._has_waiting_jobs = has_waiting_jobs
         self._batch_lines = batch_lines
         self._batch_seconds = batch_seconds
         self._max_waiting = max_waiting
@@ -120,8 +121,9 @@ class LogWriter:
 
     def finish(self, job: ClaimedJob, ending: Ending) -> None:
         """Have the job's end stored soon, after its last line; `on_settled` reports whether it was."""
-        can_wait = self._can_wait()
         with self._changed:
+            # Under the lock: the storing thread asks the same first, and then takes the lock to see this end.
+            can_wait = self._has_waiting_jobs()
             is_unwanted = self._is_unwanted(job)
             last_lines = self._caps.finish(job)
             if not is_unwanted:

@@ -1,6 +1,6 @@
-"""The queue: which job may run next, every transition that a job makes, and whether its worker is alive.
+"""The queue: which job may run next, how jobs change their state, and whether a worker is alive.
 
-Nothing here touches a host.
+One change is in `jobs.logs`: a worker stores the end of a job with its last lines. Nothing here touches a host.
 """
 
 from jobs.queue.deferrals import carry_out_deferral, defer, end_deferral, forget_deferral

@@ -83,7 +83,7 @@ def set_running(
 ) -> list[ClaimedJob]:
     """Set queued jobs of `host` to running, announce that, and return those that were still queued, in order.
 
-    Each comes with its server as it is now.
+    Each has its server as it is now: before the claim sets its `desired_state`.
     """
     job_ids = [job.id for job in picked]
     server_ids = list({job.server_id for job in picked if job.server_id is not None})

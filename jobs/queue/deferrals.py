@@ -14,8 +14,10 @@ from django.utils.translation import gettext as _
 from jobs.database import Channel, announce
 from jobs.models import DEFERRABLE, STARTS, DeferredAction
 from jobs.queue.requests import RequestRefused, TooManyWaiting, refuse_conflicts, request
+from jobs.queue.scheduler import lock_host
 from servers.models import Server
 from servers.permissions import SERVER_OPERATION_VERBS, may
+from servers.quotas import lock_person
 
 
 def defer(
@@ -88,7 +90,14 @@ def carry_out_deferral(action: DeferredAction) -> None:
         end_deferral(action, _("The person who asked for it may no longer do it."))
         return
     try:
+        if action.operation in STARTS:
+            # `request` asks the same, but here it is under locks: now the manifests are in memory.
+            refuse_conflicts(action.operation, action.server, accepts_conflicts=True)
         with transaction.atomic():
+            # The locks of `request` come before the row, as they do for a click on this server.
+            if not user.is_superuser:
+                lock_person(user)
+            lock_host(action.server.host)
             if same(action).filter(ended_at=None).delete()[0]:
                 request(
                     action.operation,
@@ -96,7 +105,6 @@ def carry_out_deferral(action: DeferredAction) -> None:
                     requested_by=user,
                     accepts_conflicts=True,
                 )
-                tell_pages(action.server)
     except TooManyWaiting:
         return
     except RequestRefused as refusal:

@@ -23,6 +23,7 @@ from jobs.models import Worker
 from servers.models import Host
 
 PULSE_SECONDS = 1.0
+"""The least time between two claims that count as heartbeats."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def beat(worker: Worker, *, is_claiming: bool) -> None:
 class Heartbeat:
     """Stores a worker's heartbeat in a thread of its own, which continues whatever the other threads wait for.
 
-    It waits while the database is away. Any other error ends the thread. `guard` is entered around all that
-    the thread does, and so decides what happens then.
+    It waits while the database is away. Any other error ends the thread. `guard` is around all that the thread
+    does, so it decides what such an error does.
     """
 
     def __init__(
@@ -173,13 +174,15 @@ class ClaimPulse:
         self._shown_at = -inf
 
     def show(self, worker: Worker) -> None:
-        """Store a heartbeat of `worker`, in the open transaction, unless one was stored just now."""
+        """Store a heartbeat of `worker`, in the open transaction, unless one was committed just now."""
         # This clock is never set, and it keeps running while the machine sleeps.
         now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
         if claimed_at - self._shown_at < PULSE_SECONDS:
             return
-        before = now - timedelta(seconds=PULSE_SECONDS)
-        Worker.objects.filter(pk=worker.pk, heartbeat_at__lt=before).update(heartbeat_at=now)
+        # One from the future was stored before the clock was set back. It is no sign of life.
+        just_now = (now - timedelta(seconds=PULSE_SECONDS), now)
+        this = Worker.objects.filter(pk=worker.pk).exclude(heartbeat_at__range=just_now)
+        this.update(heartbeat_at=now)
         transaction.on_commit(partial(setattr, self, "_shown_at", claimed_at))
 
 
@@ -217,7 +220,7 @@ class Sight:
 def has_lapsed_by_clock(worker: Worker) -> bool:
     """Return whether the lease of `worker` is over, if its machine's clock and this one agree.
 
-    With a heartbeat from the future that is not known, and its jobs may run.
+    A heartbeat from the future proves nothing, so the answer is no: its jobs may run.
     """
     oldest, _ = Worker.lease_limits()
     return worker.stopped_at is not None or worker.heartbeat_at < oldest

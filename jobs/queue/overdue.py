@@ -18,8 +18,8 @@ def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
     """Return a job of `host` that one of its live `workers` should have claimed; None if there is none.
 
     The job is runnable and has waited for `CLAIM_SECONDS`, and a thread is free. No job has begun or ended in
-    that time, which could have made this one runnable only just now. A time further ahead than that is one
-    from before the clock was set back, and long ago.
+    that time, which could have made this one runnable only just now. A time more than `CLAIM_SECONDS` ahead was
+    stored before the clock was set back, and counts as long ago.
     """
     now, wait = timezone.now(), timedelta(seconds=CLAIM_SECONDS)
     lately = (now - wait, now + wait)

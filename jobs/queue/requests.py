@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -84,13 +85,17 @@ def enqueue(
     build_id: str = "",
     run: Run | None = None,
     upload: Upload | None = None,
+    after: Job | None = None,
 ) -> Job:
     """Store a queued job and return it; any worker of its host may claim it once this is committed.
 
     The host defaults to the server's, or to the one that the settings name. `build_id` is the build that a
     rollback goes to, by default the latest other one. `run` is the run that a start repeats instead of using
-    the saved settings. `upload` is what is unpacked. Nothing is refused here: `request` does that.
+    the saved settings. `upload` is what is unpacked. `after` is a job that comes before this one in the queue,
+    even if the clock was set back since, or was ahead on the machine that stored it. Nothing is refused here:
+    `request` does that.
     """
+    now = timezone.now()
     with transaction.atomic():
         job = Job.objects.create(
             operation=operation,
@@ -101,6 +106,7 @@ def enqueue(
             retry_of=retry_of,
             run=run,
             upload=upload,
+            created_at=max(now, after.created_at) if after else now,
         )
         announce(Channel.QUEUE, Channel.PAGES)
     return job
@@ -118,7 +124,7 @@ def request(
     upload: Upload | None = None,
     accepts_conflicts: bool = False,
 ) -> Requested:
-    """Enqueue what a person asked for, or return the job that is about to do exactly that.
+    """Enqueue what a person asked for, or return the newest job, if it waits or runs and does exactly that.
 
     Two clicks on one action give one job. A different action in between makes it a new request: stop, start,
     stop are three jobs. If it raises `RequestRefused`, it has changed nothing: several requests in one
@@ -126,13 +132,14 @@ def request(
     """
     host = host or (server.host if server else Host.local())
     if server and operation in STARTS and run is None:
-        # Before any lock: it may read manifests. A run that is repeated has shown that it works.
+        # Before the locks: it may read manifests. A run that is repeated has shown that it works.
         refuse_conflicts(operation, server, accepts_conflicts=accepts_conflicts)
     with transaction.atomic():
         if not requested_by.is_superuser:
             requested_by = lock_person(requested_by)
         if run:
-            lock_run(run)  # Before the host, as a worker does: it stores endings, then claims.
+            # Before the host, because a worker locks in that order: it stores ends, then claims.
+            lock_run(run)
         if upload:
             upload = lock_upload(upload)
         lock_host(host)
@@ -163,6 +170,7 @@ def request(
             build_id=build_id,
             run=run,
             upload=upload,
+            after=newest,
         )
         if upload:
             upload.touch(state=UploadState.WAITING, error="")

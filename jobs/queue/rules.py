@@ -53,10 +53,10 @@ class Rules:
         self._oldest_waiting: ActiveJob | None = None
 
     def find_blocker(self, job: ActiveJob) -> ActiveJob | None:
-        """Return the job that the next queued `job` waits for.
+        """Let the next queued `job` run and return None, or return the job that it waits for.
 
-        None means that it may run. From then on it counts as running. Call this once for each job, in order:
-        it also remembers those that wait.
+        A job that may run counts as running from then on, and those that wait are remembered too. So call this
+        once for each queued job, oldest first.
         """
         if self._closed_by:
             blocker: ActiveJob | None = self._closed_by

@@ -41,8 +41,8 @@ FURTHER_QUEUED = (
 )
 """The next queued jobs, without those of busy servers: thousands of jobs of one server may wait.
 
-So `Rules` never sees these. If all jobs before them may run, an exclusive job behind them counts as the oldest
-waiting one although it is not yet, and holds up those behind it until the next claim.
+`Rules` never sees the jobs that are left out, although they wait too. So an exclusive job behind them may count
+as the oldest waiting one too early, and hold up those behind it until the next claim. It never runs too early.
 """
 
 HAS_FURTHER = (
@@ -55,9 +55,10 @@ HAS_FURTHER = (
 )
 """Whether `FURTHER_QUEUED` can find anything: a queued job of a server that is not busy, or of no server.
 
-It looks once for each server, which is far less than reading thousands of queued jobs in vain. SQLite would
-read all queued jobs to find those of no server, if their state were called 'queued' here. Nothing collects
-statistics for it, so without the name of the index it would also read all finished jobs of no server.
+It looks once for each server, which is far less than reading thousands of queued jobs in vain. The rest is for
+SQLite, for which nothing collects statistics. With `state = 'queued'` in the last part, it would choose the
+index of queued jobs, and read them all. Without the name of another index it would read all finished jobs of no
+server. `for_sqlite` makes INDEXED BY of such a comment.
 """
 
 LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"
@@ -65,9 +66,10 @@ LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"
 
 @dataclass(frozen=True)
 class SchedulerState:
-    """All that decides which queued jobs of a host may run, at one moment.
+    """What decides which queued jobs of a host may run: all running jobs, and the oldest queued ones, in order.
 
-    `queued` has the oldest queued jobs, in order. If they are not enough, `pick` reads more.
+    If these are not enough, `pick` reads more, as they are then: only under the host's lock is nothing else
+    claimed in between.
     """
 
     host_id: int

@@ -1,9 +1,10 @@
-"""Every transition that a queued job makes, except the end that its worker stores.
+"""The transitions of jobs, but for the first, into the queue (`requests`), and the end that a worker stores.
 
 `claim_jobs` → running; `cancel` → cancelled, or a request to the worker; `give_back` → queued again, or
 cancelled; `recover_stale_jobs` → failed; `cancel_restored` → cancelled. Each is one short transaction, or part
-of the caller's, and none touches a host. Into the queue they come by `requests`. A worker stores how its jobs
-end together with their last lines (`jobs.logs.store_endings`); `finish_job` is for jobs that no worker ends.
+of the caller's, and none touches a host. A worker stores how its jobs end together with their last lines
+(`jobs.logs.store_endings`); `finish_job` is for jobs whose worker does not: it is gone, it has lost the job, or
+a backup was restored.
 """
 
 import logging
@@ -62,8 +63,8 @@ PRUNED_AT_ONCE = 200
 def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
     """Claim the oldest runnable job of the worker's host, or of `host`; None if there is none.
 
-    Like `claim_jobs`, it uses the open transaction, or else its own. It has to be committed before the host is
-    touched. The job's server has the `desired_state` from before the claim.
+    Like `claim_jobs`, it uses the open transaction, or else its own. Commit it before the host is touched. The
+    job's server has the `desired_state` from before the claim.
     """
     host = host or (worker.host if worker else Host.local())
     for claimed in claim_jobs(worker, host, 1):
@@ -85,11 +86,11 @@ def claim_jobs(
 ) -> list[ClaimedJob]:
     """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
 
-    Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
-    job has its server as it was before the claim, with the `desired_state` that `give_back` restores.
+    Uses the open transaction, or else its own. Commit it before the host is touched. Each returned job has its
+    server as it was before the claim, with the `desired_state` that `give_back` restores.
 
     `on_claimed` gets the jobs before the commit, which may succeed although its answer is lost. A worker that
-    claims often keeps one `pulse`. Jobs that a script claims without a worker count as stale at once.
+    claims often keeps one `pulse`. A job that is claimed without a worker counts as stale at once.
     """
     # SQLite's transactions take turns, so no claim is lost there. A savepoint would make it copy each page that
     # the claim changes.
@@ -133,7 +134,8 @@ def give_back(worker: Worker, jobs: Iterable[ClaimedJob]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel those that somebody asked to cancel.
 
     They keep their order in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
-    Jobs that do not belong to the worker, or no longer, are left alone.
+    Jobs that do not belong to the worker, or no longer, are left alone. So if the answer to a commit is lost,
+    call this again.
     """
     claimed = {job.id: job for job in jobs}
     now = timezone.now()
@@ -252,10 +254,21 @@ def recover_stale_jobs(
     if host:
         running = running.filter(host=host)
     return [
-        job
-        for job in running
-        if is_gone(job.worker, has_lapsed) and fail_stale_job(job, WORKER_STOPPED)
+        job for job in running if is_gone(job.worker, has_lapsed) and fail_if_stale(job, has_lapsed)
     ]
+
+
+def fail_if_stale(job: Job, has_lapsed: Callable[[Worker], bool]) -> bool:
+    """Fail a running job if its worker is gone; return whether it was.
+
+    Locked and read again: meanwhile the worker may have come back, given the job back and claimed it once more.
+    """
+    with transaction.atomic():
+        this = Job.objects.running().order_by().filter(pk=job.pk).select_for_update(no_key=True)
+        # Its worker is read only now, with the lock: a join would have read it before.
+        return any(is_gone(one.worker, has_lapsed) for one in this) and fail_stale_job(
+            job, WORKER_STOPPED
+        )
 
 
 def fail_stale_job(job: Job, reason: str) -> bool:

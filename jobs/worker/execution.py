@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
 from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from hostops.errors import HostError, OperationCancelled
-from hostops.specs import CancelToken
+from hostops.specs import CancelToken, InstanceStatus
 from jobs import operations
-from jobs.claimed_jobs import ClaimedJob
+from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import is_away
 from jobs.logs import (
     Ending,
@@ -67,8 +67,8 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
     raise error
 
 
-def execute(plan: Plan, sink: LogWriter, cancel: CancelToken) -> None:
-    """Drive the host as planned, and hand the outcome to `sink`, which stores it.
+def execute(plan: Plan, writer: LogWriter, cancel: CancelToken) -> None:
+    """Drive the host as planned, and hand the outcome to `writer`, which stores it.
 
     Does not raise the job's errors: they are in the job's row and its log. An error that does not come from
     the host layer is also in the process log, with its traceback. No transaction and no connection is held
@@ -77,25 +77,25 @@ def execute(plan: Plan, sink: LogWriter, cancel: CancelToken) -> None:
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
     began_at = time()
-    ending = carry_out(plan, sink, cancel)
+    ending = carry_out(plan, writer, cancel)
     ending = learn_from(plan, ending, began_at)
     release_connection()  # `learn_from` may have stored an install's result from this thread.
     logger.info("job %s: over, %s", job.id, ending.state)
-    sink.finish(job, ending)
+    writer.finish(job, ending)
 
 
-def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
-    """Drive the host and pass its output to `sink`; return how the job ended."""
+def carry_out(plan: Plan, writer: LogWriter, cancel: CancelToken) -> Ending:
+    """Drive the host and pass its output to `writer`; return how the job ended."""
     job, secrets = plan.job, plan.secrets
     if job.server_id:
         # A running server may print the passwords that it was started with.
         secrets |= operations.read_running_secrets(job.host_name, job.server_name)
 
     def on_line(stream: str, text: str) -> None:
-        sink.line(job, stream, mask_known(text, secrets))
+        writer.line(job, stream, mask_known(text, secrets))
 
     def on_stage(name: str, progress: int | None = None) -> None:
-        sink.stage(job, mask_known(name, secrets), progress)
+        writer.stage(job, mask_known(name, secrets), progress)
 
     def words(error: Exception) -> str:
         # The error may quote the game: names of its files, the last line that it printed.
@@ -110,7 +110,7 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
         cancel.raise_if_cancelled()
         plan.operate(on_line=on_line, on_stage=on_stage, cancel=cancel)
     except OperationCancelled:
-        sink.line(job, LogStream.STDERR, cancel.reason)
+        writer.line(job, LogStream.STDERR, cancel.reason)
         return Ending(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
         logger.info("job %s: %s", job.id, words(error))
@@ -122,18 +122,23 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
         )
         return fail(1, error, str(error))
     except Exception as error:  # noqa: BLE001 - it fails the job, and is logged
-        trace = "\n".join(
-            make_line_safe(mask_known(line, secrets))
-            for line in "".join(traceback.format_exception(error)).splitlines()
-        )
-        what = (job.id, job.operation, job.subject)
-        record = logger.makeRecord(
-            __name__, logging.ERROR, __file__, 0, "job %s: %s of %s failed", what, None
-        )
-        record.exc_text = trace  # The error's own would have secrets.
-        logger.handle(record)
+        log_bug(job, error, secrets)
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
+
+
+def log_bug(job: ClaimedJob, error: Exception, secrets: frozenset[str]) -> None:
+    """Log an error that the host layer does not know, with its traceback, in which `secrets` are masked."""
+    trace = "\n".join(
+        make_line_safe(mask_known(line, secrets))
+        for line in "".join(traceback.format_exception(error)).splitlines()
+    )
+    what = (job.id, job.operation, job.subject)
+    record = logger.makeRecord(
+        __name__, logging.ERROR, __file__, 0, "job %s: %s of %s failed", what, None
+    )
+    record.exc_text = trace  # The error's own would have secrets.
+    logger.handle(record)
 
 
 def unread_stderr(error: CalledProcessError) -> str:
@@ -161,6 +166,26 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
             what = f"job {job.id}: the ports of host {job.host} cannot be read"
             faults.tell(logger, what, error)
     status = operations.read_status(job.host_name, server.name)
+    changes = describe_server(plan, server, ending, status)
+    run = operations.describe_run(
+        job,
+        plan.planned_run,
+        status,
+        not_before=began_at,
+        has_answered=ending.state == JobState.SUCCEEDED,
+        secrets=plan.secrets,
+    )
+    if run or changes["actual_state"] != ActualState.RUNNING:
+        # Who was on, and what was played, was of an earlier run.
+        changes |= describe_players(None)
+    return ending._replace(server_changes=changes, run=run)
+
+
+def describe_server(
+    plan: Plan, server: ClaimedServer, ending: Ending, status: InstanceStatus | None
+) -> dict[str, Any]:
+    """Return what the end of a job says about its server, by column; `status` is what its host says now."""
+    job = plan.job
     changes = operations.describe_state(job.host_name, server, status)
     if job.operation in operations.BY_SPEC:
         changes |= operations.read_config_chain(job.host_name, server, plan.secrets)
@@ -180,18 +205,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
             is_stopping=status is None or status.is_stopping,
             desired_before=server.desired_state,  # `server` is as it was before the claim.
         )
-    run = operations.describe_run(
-        job,
-        plan.planned_run,
-        status,
-        not_before=began_at,
-        has_answered=ending.state == JobState.SUCCEEDED,
-        secrets=plan.secrets,
-    )
-    if run or changes["actual_state"] != ActualState.RUNNING:
-        # Who was on, and what was played, was of an earlier run.
-        changes |= describe_players(None)
-    return Ending(ending.state, ending.exit_code, ending.error, changes, run)
+    return changes
 
 
 def report_changed_host(job: ClaimedJob) -> None:

@@ -30,11 +30,11 @@ MOST_PLACES = 128
 Two pages of the queue: for one more job, a claim would read a third.
 """
 LATE_SECONDS = 0.05
-"""How long after the newest submission claimed jobs may wait for a thread, while none becomes free."""
+"""Waiting jobs are given back if every thread is busy this long after the newest submission."""
 WEIGHT = 1 / 4
 """Weight of the newest sample in the moving average of job duration."""
 IDLE = -math.inf
-"""When a thread has begun its job that has none."""
+"""Stands for the time at which a thread has begun its job, while it has none."""
 
 
 def boot_seconds() -> float:
@@ -45,25 +45,25 @@ def boot_seconds() -> float:
 class JobThreads:
     """`count` threads that carry out plans, in the order in which one other thread submits them.
 
-    It wakes only as many threads as it takes to begin them all within `AHEAD_SECONDS`, judging again at each
-    `take_back`: while jobs are short, threads that compete for Python's lock take longer than one. `on_late`
-    is called, from any thread, when there is something to `take_back`.
+    While jobs are short, threads that compete for Python's lock take longer than one alone. So only as many are
+    woken as should begin all waiting jobs within `AHEAD_SECONDS`; `take_back` judges again. `on_refused` is
+    called, from a thread that refuses a job because it has waited too long: `take_back` returns it.
     """
 
     def __init__(
-        self, count: int, carry_out: Callable[[Plan], None], on_late: Callable[[], None]
+        self, count: int, carry_out: Callable[[Plan], None], on_refused: Callable[[], None]
     ) -> None:
         self._count = count
         self._carry_out = carry_out
-        self._on_late = on_late
+        self._on_refused = on_refused
         self._waiting: deque[tuple[Plan, float]] = deque()
-        self._late: deque[Plan] = deque()
+        self._refused: deque[Plan] = deque()
         self._calls: SimpleQueue[bool] = SimpleQueue()  # True wakes a thread, False ends one.
         self._began_at = [IDLE] * count
         self._submitted_at = 0.0
-        self._typical_seconds = (
-            LATE_SECONDS  # So nothing is claimed ahead until jobs have proved short.
-        )
+        # So long that nothing is claimed ahead until jobs have proved short.
+        self._typical_seconds = LATE_SECONDS
+        # A thread refuses a job that was claimed longer ago: another worker may have failed it.
         self._longest_wait_seconds = settings.JOB_WORKER_LEASE_SECONDS / 2
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"job_{number}")
@@ -97,7 +97,7 @@ class JobThreads:
     def _wake_threads(self) -> None:
         """Wake as many more threads as should be needed for what waits."""
         now = boot_seconds()
-        # One that has been busy with its job for long is not expected to take another soon.
+        # Those that have just begun a job should soon take another. Those in `_calls` are only waking up.
         brisk = sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)
         jobs = brisk + len(self._waiting)
         needed = math.ceil(jobs * self._typical_seconds / AHEAD_SECONDS)
@@ -117,26 +117,30 @@ class JobThreads:
 
     def look_in_seconds(self) -> float:
         """Return in how many seconds to check for ends and for jobs to `take_back`; infinity for no need."""
-        if self._late:
+        if self._refused:
             return 0.0
         return AHEAD_SECONDS if self.has_waiting() else math.inf
 
     def take_back(self) -> list[ClaimedJob]:
-        """Return the jobs that have waited too long for a thread; no thread will begin them."""
+        """Return the jobs that no thread will begin; wake more threads if the other waiting jobs need them.
+
+        These are the jobs that threads have refused, and all that wait if every thread is busy for too long.
+        """
         is_stuck = self.has_waiting() and IDLE not in self._began_at
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
             # Even the newest one has waited too long: the running jobs take longer than expected.
             self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
-            self._late.extend(plan for plan, _claimed_at in take_each(self._waiting))
+            self._refused.extend(plan for plan, _claimed_at in take_each(self._waiting))
         elif self.has_waiting():
             self._wake_threads()
-        return [plan.job for plan in take_each(self._late)]
+        return [plan.job for plan in take_each(self._refused)]
 
     def _work(self, number: int) -> None:
         with vital(f"job_{number}"):
             has_more = True
             while has_more:
-                # Look first: what was submitted while this thread fell idle has woken none.
+                # Look before sleeping. Until `_began_at` says IDLE, this thread counts as busy, so `submit` may
+                # have relied on it and woken none.
                 while not self._waiting and has_more:
                     has_more = self._calls.get()
                 self._carry_out_all(number)
@@ -147,8 +151,8 @@ class JobThreads:
             if began_at - claimed_at > self._longest_wait_seconds:
                 # The process was frozen, and another worker may have failed this job in the meantime. Counted
                 # from the claim, which is also a heartbeat: the freeze may have come before the submission.
-                self._late.append(plan)
-                self._on_late()
+                self._refused.append(plan)
+                self._on_refused()
                 continue
             self._began_at[number] = began_at
             self._carry_out(plan)

@@ -1,7 +1,7 @@
 """Runs one job in the calling thread, for scripts: claims, plans, carries out and stores it as a worker does.
 
-Unlike a worker, this does not wait while the database is away: it raises the error. The next worker then fails
-the job, like any job whose process has ended.
+Unlike a worker, this does not wait while the database is away: it raises the error. A worker then fails the
+job, once this process has ended or its lease is over.
 """
 
 import logging

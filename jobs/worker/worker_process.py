@@ -60,7 +60,7 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS = 0.1
 REQUESTS_SECONDS = 0.05
 REQUESTS_AT_ONCE = 3
-"""How often it is read what people request beside jobs: a few times in a row at once, then at this interval."""
+"""Requests beside jobs are read once in `REQUESTS_SECONDS`; after a pause, this often in a row at once."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store its jobs' output."""
 OUTAGE = "jobs wait"
@@ -73,9 +73,9 @@ class WorkerLoop:
 
     After the first `stop` nothing more is claimed, and running jobs may finish within the grace time. The
     second cancels them. Game servers keep running either way. Each turn of the loop calls `on_turn` with the
-    number of running jobs and whether the worker is stopping. While the database answers, a turn takes at most
-    `longest_turn_seconds`. The queue is empty when no job of the host waits: `until_empty` also waits, without
-    limit, for jobs that this worker may not claim now.
+    number of running jobs and whether the worker is stopping. A turn waits at most `longest_turn_seconds`. The
+    queue is empty when no job of the host waits: `until_empty` also waits, without limit, for jobs that this
+    worker may not claim yet.
     """
 
     host: Host
@@ -95,17 +95,18 @@ class WorkerLoop:
     _pulse: ClaimPulse = field(default_factory=ClaimPulse)
     _to_give_back: list[ClaimedJob] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
-    _requests_may_wait: bool = True
+    _may_have_requests: bool = True
+    """Whether anything has changed since requests were last read. It only shortens waits."""
     _requests_pace: Pace = field(default_factory=lambda: Pace(REQUESTS_SECONDS, REQUESTS_AT_ONCE))
     _away_since: float | None = None
     _stops: int = 0
     _grace_until: float = 0.0
 
     def __post_init__(self) -> None:
-        self._threads = JobThreads(self.concurrency, self._execute, on_late=self._wake.set)
+        self._threads = JobThreads(self.concurrency, self._execute, on_refused=self._wake.set)
         self._writer = LogWriter(
             on_due=self._wake.set,
-            can_wait=self._threads.has_waiting,
+            has_waiting_jobs=self._threads.has_waiting,
             on_settled=self._let_go,
             on_given_up=lambda job: self._running.cancel(job.id),
         )
@@ -131,7 +132,9 @@ class WorkerLoop:
             self._worker, is_claiming=lambda: self.is_claiming, guard=vital("heartbeat")
         )
         self._chores = Chores(
-            *(self._worker, self._running, heartbeat),
+            self._worker,
+            self._running,
+            heartbeat,
             is_claiming=lambda: self.is_claiming,
             has_free_thread=self._has_free_thread,
         )
@@ -144,6 +147,7 @@ class WorkerLoop:
                 while not self._is_done():
                     self.on_turn(len(self._running), self._stops > 0)
                     self._take_turn()
+                    self._hasten_end()
         self._signal.close()
         self._say_goodbye()
 
@@ -167,14 +171,14 @@ class WorkerLoop:
             return
         self._away_since = None
         if not has_begun and not self._is_done():
-            self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
+            self._wait(self._due_in_seconds())
 
     def _give_back_jobs(self) -> None:
         """Put jobs that were claimed and not begun in time, or in an outage, back into the queue."""
         self._to_give_back += self._threads.take_back()
         if jobs := self._to_give_back:
             give_back(self._worker, jobs)
-            logger.info("%s claimed jobs were not begun: they are queued again", len(jobs))
+            logger.info("%s claimed jobs were not begun, and are given back", len(jobs))
             self._running.discard(jobs)
             self._to_give_back = []
 
@@ -183,11 +187,11 @@ class WorkerLoop:
 
         One transaction, because its commit is most of what a short job costs.
         """
-        ending = self._writer.take_due()
+        ends = self._writer.take_due()
         # Each job that ends frees its place once the batch is settled, even if the database refuses its end.
-        free = self._count_free() + (ending if self.is_claiming else 0)
+        free = self._count_free() + (ends if self.is_claiming else 0)
         # If no job has ended, first check whether there is one to claim: that locks nothing.
-        may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
+        may_claim = free > 0 and (ends > 0 or bool(build_scheduler_state(self.host).pick(1)))
         if self._writer.has_batch and self._store_batch(free if may_claim else 0):
             return
         if may_claim:
@@ -219,8 +223,10 @@ class WorkerLoop:
 
     def _claim(self, limit: int) -> None:
         """Claim at most `limit` jobs, in the open transaction or else in one of their own."""
-        place = (self._worker, self.host, limit)
-        if not claim_jobs(*place, pulse=self._pulse, on_claimed=self._note_claim):
+        claimed = claim_jobs(
+            self._worker, self.host, limit, pulse=self._pulse, on_claimed=self._note_claim
+        )
+        if not claimed:
             self._note_claim([])
 
     def _note_claim(self, jobs: list[ClaimedJob]) -> None:
@@ -246,33 +252,41 @@ class WorkerLoop:
         """Pass on what people request beside jobs: cancellations, and console commands."""
         if self._requests_pace.wait_seconds:
             return
-        self._requests_may_wait = False
+        self._may_have_requests = False
         self._requests_pace.count()
         for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
             self._running.cancel(job_id)
-        # This thread has just been signalled that something has changed; listening a second time for commands
-        # would cost the same again. Waking their thread each time would cost more than this query, and just
-        # when jobs begin.
+        # This query costs less than a second listener, for commands alone, and less than waking their thread in
+        # each turn, just when jobs begin.
         if has_waiting_commands(self.host):
             self._chores.look_for_commands_soon()
+
+    def _due_in_seconds(self) -> float:
+        """Return in how many seconds there is something to do, unless this thread is woken; infinity for never.
+
+        The threads first: a job that ends while others wait for a thread wakes nobody, as this looks again
+        soon. If none wait, each later end wakes this thread, and the earlier ones are seen by the second look.
+        """
+        look_in_seconds = self._threads.look_in_seconds()
+        return min(look_in_seconds, self._writer.due_in_seconds())
 
     def _wait(self, seconds: float) -> None:
         """Wait until the database has changed, a job's thread wakes this one, or the time is over."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
-        if self._requests_may_wait:
+        if self._may_have_requests:
             seconds = min(seconds, self._requests_pace.wait_seconds)
         if self._threads.has_waiting():
             self._wake.wait(seconds)  # No need for the signal: the next turn is soon anyway.
             return
         try:
-            self._requests_may_wait |= self._signal.wait(seconds, self._wake)
+            self._may_have_requests |= self._signal.wait(seconds, self._wake)
         except Exception as error:
             if not is_away(error):
                 raise
             connection.close()
             self._wake.wait(FIRST_RETRY_SECONDS)
-            self._requests_may_wait = True  # Something may have changed.
+            self._may_have_requests = True
 
     # --- What the turns rely on ---------------------------------------------------------------
 
@@ -281,7 +295,7 @@ class WorkerLoop:
         return self._threads.places - len(self._running) if self.is_claiming else 0
 
     def _has_free_thread(self) -> bool:
-        """Return whether jobs are to be claimed now. While nothing can be stored, none can be."""
+        """Return whether a thread is free for another job. While nothing can be stored, none is."""
         # A claim that hangs has not filled any thread yet.
         busy = len(self._running) - len(self._claimed)
         return self.is_claiming and busy < self.concurrency and self._away_since is None
@@ -310,24 +324,20 @@ class WorkerLoop:
 
     def _is_done(self) -> bool:
         is_idle = not len(self._running) and self._writer.is_idle
-        if self._stops >= 2 or (self._stops == 1 and monotonic() > self._grace_until):
-            self._running.cancel_all("Cancelled because the worker was stopped.")
         if self._stops:
-            return is_idle or (self._stops >= 2 and self._has_given_up())
+            return is_idle or self._writer.is_abandoned
         return self.until_empty and is_idle and not self._has_queued_jobs()
 
-    def _has_given_up(self) -> bool:
-        """Return whether to stop waiting for the database. If so, drops what waits to be stored, once."""
-        if self._writer.is_abandoned:
-            return True
-        if self._away_since is None or self._away_seconds < LONGEST_AWAY_SECONDS:
-            return False
-        logger.error(
-            "the database stays away: %s jobs are left to the next worker, and %s lines are lost",
-            len(self._running),
-            self._writer.abandon(),
-        )
-        return True
+    def _hasten_end(self) -> None:
+        """Cancel the jobs once the grace time is over. After the second stop, wait for no database forever."""
+        if self._stops >= 2 or (self._stops == 1 and monotonic() > self._grace_until):
+            self._running.cancel_all("Cancelled because the worker was stopped.")
+        if self._stops >= 2 and self._away_seconds >= LONGEST_AWAY_SECONDS:
+            logger.error(
+                "the database stays away: %s jobs are left to the next worker, and %s lines are lost",
+                len(self._running),
+                self._writer.abandon(),
+            )
 
     def _has_queued_jobs(self) -> bool:
         try:
@@ -390,8 +400,12 @@ class WorkerLoop:
         one would not wait at all.
         """
         seconds = max(FIRST_RETRY_SECONDS, self._away_seconds)
-        self._wake.wait(min(seconds, settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds))
-        self._requests_may_wait = True  # Something may have changed.
+        seconds = min(seconds, settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
+        until, stops = monotonic() + seconds, self._stops
+        # Jobs that go on reporting wake this thread. Only a stop is a reason to try again sooner.
+        while self._stops == stops and (left := until - monotonic()) > 0:
+            self._wake.wait(left)
+        self._may_have_requests = True
 
     @property
     def _away_seconds(self) -> float:

@@ -246,7 +246,7 @@ class TestWriter:
             on_settled=lambda _job, _is_stored: None,
             on_given_up=lambda _job: None,
             on_due=lambda: told.append(1),
-            can_wait=lambda: has_more[0],
+            has_waiting_jobs=lambda: has_more[0],
         )
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert not told
@@ -258,6 +258,24 @@ class TestWriter:
         writer.finish(replace(job, id=job.id + 1), Ending(JobState.SUCCEEDED, 0))
         assert told
         assert writer.due_in_seconds() == 0
+
+    def test_an_end_that_waits_is_seen_by_a_look_at_the_same_moment(self, job: ClaimedJob) -> None:
+        looks: list[float] = []
+
+        def ask() -> bool:
+            looking.start()
+            looking.join(0.2)
+            return True
+
+        writer = LogWriter(
+            on_settled=lambda _job, _is_stored: None,
+            on_given_up=lambda _job: None,
+            has_waiting_jobs=ask,
+        )
+        looking = threading.Thread(target=lambda: looks.append(writer.due_in_seconds()))
+        writer.finish(job, Ending(JobState.SUCCEEDED, 0))
+        looking.join()
+        assert looks[0] <= END_SECONDS, "nobody would wake the storing thread for it"
 
     def test_two_jobs_do_not_mix(
         self,

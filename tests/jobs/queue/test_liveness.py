@@ -75,18 +75,20 @@ def test_an_observer_that_has_not_looked_for_long_starts_over(worker: Worker, cl
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("hours_ago", [1, -1], ids=["long ago", "the clock was set back"])
 def test_claims_count_as_a_heartbeat_once_a_second(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, hours_ago: int
 ) -> None:
     seconds = [1000.0]
     monkeypatch.setattr(liveness, "clock_gettime", lambda _clock: seconds[0])
     pulse = ClaimPulse()
 
     def is_shown(*, commits: bool = True) -> bool:
-        Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        before = timezone.now() - timedelta(hours=hours_ago)
+        Worker.objects.update(heartbeat_at=before)
         with transaction.atomic():
             pulse.show(worker)
-            is_shown = Worker.objects.get().is_alive
+            is_shown = Worker.objects.get().heartbeat_at != before
             transaction.set_rollback(not commits)
         return is_shown
 

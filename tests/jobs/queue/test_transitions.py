@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import Channel
-from jobs.models import Job, JobState, Operation, Worker
+from jobs.models import DeferredAction, Job, JobState, Operation, Worker
 from jobs.queue import transitions
+from jobs.queue.deferrals import carry_out_deferral, defer
 from jobs.queue.liveness import record_gone_workers, register_worker
 from jobs.queue.requests import RequestRefused, enqueue, request, retry
 from jobs.queue.scheduler import (
@@ -33,6 +34,7 @@ from jobs.queue.transitions import (
     recover_stale_jobs,
 )
 from servers.models import ActualState, Blueprint, DesiredState, Host, Server
+from servers.quotas import lock_person
 from tests.fakes import FakeHost
 from tests.states import record_state
 from tests.waiting import wait_until
@@ -670,6 +672,23 @@ class TestAtTheMomentOfGivingBack:
         assert Job.objects.get().state == JobState.QUEUED
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_a_click_and_a_wait_that_is_over_do_not_wait_for_each_other(server: Server) -> None:
+    record_state(server, ActualState.RUNNING)
+    until = timezone.now() + timedelta(hours=1)
+    action = defer("restart", server=server, requested_by=server.owner, until=until)
+    with transaction.atomic():
+        lock_person(server.owner)
+        lock_host(server.host)
+        carrying_out = run_in_thread(lambda: carry_out_deferral(action))
+        wait_until(waits_for_a_lock, 30, "it does not wait for the locks of a click")
+        clicked = request("stop", server=server, requested_by=server.owner).job
+    carrying_out.join()
+    assert list(Job.objects.all()) == [clicked]
+    assert not DeferredAction.objects.exists()
+
+
 def run_in_thread(act: Callable[[], object]) -> threading.Thread:
     """Run something in another thread, on its own connection; return the thread."""
 
@@ -750,6 +769,25 @@ class TestRecovery:
         killed.refresh_from_db()
         assert not killed.is_claiming
 
+    def test_a_worker_that_comes_back_just_then_keeps_what_it_claims_again(
+        self, server: Server, host: Host
+    ) -> None:
+        long_ago = timezone.now() - timedelta(hours=1)
+        silent = self.worker_row(host, boot_id="another machine", heartbeat_at=long_ago)
+        job = self.running_job(server, silent)
+        judged: list[bool] = []
+
+        def has_lapsed(worker: Worker) -> bool:
+            judged.append(worker.heartbeat_at == long_ago)
+            if len(judged) == 1:
+                give_back(silent, [ClaimedJob.of(job)])
+                claim_jobs(silent, host, 1)
+            return judged[-1]
+
+        assert recover_stale_jobs(has_lapsed=has_lapsed) == []
+        assert judged == [True, False]
+        assert Job.objects.get().state == JobState.RUNNING
+
     def test_a_running_job_without_a_worker_is_stale(self, server: Server) -> None:
         job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
         assert recover_stale_jobs() == [job]
@@ -774,6 +812,15 @@ class TestRequests:
     ) -> None:
         for operation in ("start", "stop", "start"):
             assert request(operation, server=server, requested_by=alice).is_new
+
+    def test_a_later_click_comes_later_though_the_clock_was_set_back(
+        self, server: Server, alice: User
+    ) -> None:
+        record_state(server, ActualState.RUNNING)
+        first = request("stop", server=server, requested_by=alice).job
+        Job.objects.update(created_at=timezone.now() + timedelta(hours=1))
+        second = request("start", server=server, requested_by=alice).job
+        assert ids(Job.objects.queued()) == ids([first, second])
 
     def test_a_job_that_is_being_cancelled_does_not_count(
         self, server: Server, alice: User, worker: Worker

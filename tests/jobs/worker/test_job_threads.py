@@ -36,7 +36,7 @@ class Work:
         self.begun: list[int] = []
         self.is_open = threading.Event()
         self.is_open.set()
-        self.was_late = threading.Event()
+        self.has_refused = threading.Event()
 
     def carry_out(self, plan: Plan) -> None:
         self.begun.append(plan.job.pk)
@@ -60,7 +60,7 @@ def start(work: Work) -> Iterator[Open]:
         stack.callback(work.is_open.set)
 
         def start(count: int) -> JobThreads:
-            return stack.enter_context(JobThreads(count, work.carry_out, work.was_late.set))
+            return stack.enter_context(JobThreads(count, work.carry_out, work.has_refused.set))
 
         yield start
         work.is_open.set()
@@ -135,7 +135,7 @@ def test_nothing_is_claimed_ahead_of_threads_that_have_done_nothing_yet(start: O
 
 def test_each_thread_has_a_place_however_many_there_are(work: Work) -> None:
     count = MOST_PLACES + 1
-    assert JobThreads(count, work.carry_out, work.was_late.set).places == count
+    assert JobThreads(count, work.carry_out, work.has_refused.set).places == count
 
 
 def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
@@ -177,7 +177,7 @@ def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
 
 def test_what_a_free_thread_is_about_to_take_is_left_to_it(work: Work, clock: Clock) -> None:
     """However late: on an overloaded machine a thread can take long to wake up."""
-    job_threads = JobThreads(1, work.carry_out, work.was_late.set)
+    job_threads = JobThreads(1, work.carry_out, work.has_refused.set)
     submit(job_threads, 1)
     clock.seconds += 10 * LATE_SECONDS
     assert job_threads.take_back() == []
@@ -190,11 +190,11 @@ def test_what_was_claimed_before_a_long_freeze_is_not_begun(
     start: Open, work: Work, clock: Clock, settings: Any
 ) -> None:
     """By now others may have given its worker up for dead, and the job may be running elsewhere."""
-    job_threads = JobThreads(1, work.carry_out, work.was_late.set)
+    job_threads = JobThreads(1, work.carry_out, work.has_refused.set)
     submit(job_threads, 1)
     clock.seconds += settings.JOB_WORKER_LEASE_SECONDS
     with job_threads:
-        assert work.was_late.wait(10)
+        assert work.has_refused.wait(10)
         assert [job.pk for job in job_threads.take_back()] == [1]
     assert work.begun == []
 
@@ -206,7 +206,7 @@ def test_what_was_frozen_between_its_claim_and_its_submission_is_not_begun_eithe
     claimed_at = clock.seconds
     clock.seconds += settings.JOB_WORKER_LEASE_SECONDS
     threads.submit([plan(1)], claimed_at)
-    assert work.was_late.wait(10)
+    assert work.has_refused.wait(10)
     assert [job.pk for job in threads.take_back()] == [1]
     assert work.begun == []
 

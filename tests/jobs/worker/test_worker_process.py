@@ -1,5 +1,6 @@
 """The worker process: several jobs at a time, stopping, cancelling, recovering, beating."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 
 import psycopg
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import InternalError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -392,6 +394,46 @@ def test_the_loop_outlives_a_database_that_is_away(
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
+
+
+def test_jobs_that_report_progress_do_not_hurry_it_while_the_database_is_away(
+    host: Host, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOB_WORKER_POLL_SECONDS = 1
+    loop = WorkerLoop(host=host, concurrency=1)
+    clock = Clock()
+    monkeypatch.setattr(worker_process, "monotonic", clock)
+
+    def wake(seconds: float) -> bool:
+        clock.seconds += min(seconds, 0.03)
+        return True
+
+    monkeypatch.setattr(loop, "_wake", Mock(wait=wake))
+    loop._note_outage(OperationalError("the database is away"))
+    clock.seconds += 10
+    began_at = clock.seconds
+    loop._pause_for_outage()
+    assert clock.seconds - began_at == pytest.approx(1)
+    loop._stops += 1
+    monkeypatch.setattr(loop, "_wake", Mock(wait=lambda _seconds: loop.stop()))
+    loop._pause_for_outage()
+    assert clock.seconds - began_at == pytest.approx(1), "it does not heed a stop"
+
+
+def test_an_end_is_seen_although_the_last_job_that_it_waited_for_has_begun_just_then(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = WorkerLoop(host=host, concurrency=2)
+    waiting = [plan]
+
+    def see_nothing() -> float:
+        # Just afterwards, a job ends and wakes nobody because another waits, and that one is begun.
+        waiting.clear()
+        return math.inf
+
+    monkeypatch.setattr(loop._writer, "due_in_seconds", see_nothing)
+    monkeypatch.setattr(loop._threads, "_waiting", waiting)
+    assert loop._due_in_seconds() == job_threads.AHEAD_SECONDS
 
 
 def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_queue(
