@@ -178,7 +178,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     if run or changes["actual_state"] != ActualState.RUNNING:
         # Who was on, and what was played, was of an earlier run.
         changes |= describe_players(None)
-    return ending._replace(server_changes=changes, run=run)
+    return Ending(ending.state, ending.exit_code, ending.error, changes, run)
 
 
 def describe_server(
