@@ -100,7 +100,10 @@ class JobThreads:
         # Those that have just begun a job should soon take another. Those in `_calls` are only waking up.
         brisk = sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)
         jobs = brisk + len(self._waiting)
-        needed = math.ceil(jobs * self._typical_seconds / AHEAD_SECONDS)
+        # If they wait longer than was expected, they are not as short as the latest jobs: a thread for each.
+        is_expected = now - self._submitted_at < AHEAD_SECONDS
+        seconds = self._typical_seconds if is_expected else AHEAD_SECONDS
+        needed = math.ceil(jobs * seconds / AHEAD_SECONDS)
         needed = min(needed, jobs, self._count)
         for _ in range(needed - brisk - self._calls.qsize()):
             self._calls.put(True)
