@@ -45,6 +45,7 @@ def defer(
     if operation in STARTS:
         refuse_conflicts(operation, server, accepts_conflicts=accepts_conflicts)
     with transaction.atomic():
+        tell_pages(server)
         action, _created = DeferredAction.objects.update_or_create(
             server=server,
             defaults={
@@ -57,25 +58,23 @@ def defer(
                 "created_at": timezone.now(),
             },
         )
-        tell_pages(server)
     return action
 
 
 def forget_deferral(server: Server) -> bool:
     """Remove what waits until `server` is empty, or the note of its end; return whether there was any."""
     with transaction.atomic():
+        tell_pages(server)
         count, _details = DeferredAction.objects.filter(server=server).delete()
-        if count:
-            tell_pages(server)
     return bool(count)
 
 
 def end_deferral(action: DeferredAction, outcome: str) -> None:
     """Note that an action will not be done, and why, in a sentence for the person who requested it."""
     with transaction.atomic():
+        tell_pages(action.server)
         as_seen = same(action).filter(ended_at=None)
-        if as_seen.update(ended_at=timezone.now(), outcome=outcome):
-            tell_pages(action.server)
+        as_seen.update(ended_at=timezone.now(), outcome=outcome)
 
 
 def carry_out_deferral(action: DeferredAction) -> None:
@@ -117,6 +116,10 @@ def same(action: DeferredAction) -> QuerySet[DeferredAction]:
 
 
 def tell_pages(server: Server) -> None:
-    """Make open pages that show `server` update."""
+    """Make open pages that show `server` update, once the transaction is committed.
+
+    Call this before its action is changed. A worker locks the row of a server, then that of its host; a click
+    locks the host's, then the action's. So locking the action's before the server's could close a circle.
+    """
     Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())
     announce(Channel.PAGES)

@@ -13,7 +13,7 @@ from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import Channel
 from jobs.models import DeferredAction, Job, JobState, Operation, Worker
 from jobs.queue import transitions
-from jobs.queue.deferrals import carry_out_deferral, defer
+from jobs.queue.deferrals import carry_out_deferral, defer, end_deferral, forget_deferral
 from jobs.queue.liveness import record_gone_workers, register_worker
 from jobs.queue.requests import RequestRefused, enqueue, request, retry
 from jobs.queue.scheduler import (
@@ -687,6 +687,31 @@ def test_a_click_and_a_wait_that_is_over_do_not_wait_for_each_other(server: Serv
     carrying_out.join()
     assert list(Job.objects.all()) == [clicked]
     assert not DeferredAction.objects.exists()
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["replaced", "forgotten", "ended"])
+def test_a_wait_is_changed_after_its_servers_row_is_locked(server: Server, how: str) -> None:
+    record_state(server, ActualState.RUNNING)
+
+    def wait() -> DeferredAction:
+        until = timezone.now() + timedelta(hours=1)
+        return defer("restart", server=server, requested_by=server.owner, until=until)
+
+    action = wait()
+    change: dict[str, Callable[[], object]] = {
+        "replaced": wait,
+        "forgotten": lambda: forget_deferral(server),
+        "ended": lambda: end_deferral(action, "Because."),
+    }
+    with transaction.atomic():
+        Server.objects.select_for_update(no_key=True).get(pk=server.pk)
+        changing = run_in_thread(change[how])
+        wait_until(waits_for_a_lock, 30, "it does not wait for the server's row")
+        # As a click would, which then goes on to wait for nothing.
+        assert DeferredAction.objects.select_for_update(nowait=True).get() == action
+    changing.join()
 
 
 def run_in_thread(act: Callable[[], object]) -> threading.Thread:
