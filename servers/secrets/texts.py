@@ -46,23 +46,27 @@ _SIMPLE_ARGUMENT = re.compile(
 # wrong.
 _EDGES = re.compile(r"\A(?:\s|\\\r?\n)+|(?<!\s)(?!(?<=\\)\r?\n)(?:\s|\\\r?\n)+\Z")
 # What `shlex.split` takes for one argument, as it is written, and what it takes for blanks.
-_WORD = re.compile(
-    r"""(?: \\. | "(?: \\. | [^"\\] )*" | '[^']*' | [^\ \t\r\n"'\\] )+""", re.VERBOSE | re.DOTALL
-)
+_PIECE = r""" \\. | "(?: \\. | [^"\\] )*" | '[^']*' | [^\ \t\r\n"'\\] """
+_WORD = re.compile(rf"(?: {_PIECE} )+", re.VERBOSE | re.DOTALL)
 _BLANKS = " \t\r\n"
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 
 # Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set also has a name.
 _ALL_NAMES = "|".join(sorted(SECRETS.keys() - {"rcon", "sm_rcon"}))
-_REST_OF_LINE = re.compile(rf"(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_]).*\S.*", re.IGNORECASE)
-# The value with all its quotes and backslashes, also where a quotation mark is missing.
-_NEXT_WORD = re.compile(
-    rf"""
-    (?<![a-z0-9_]) ({_ALL_NAMES}) (?![a-z0-9_]) ["']? (?: \s | \\\s )+
-    (?: \\. | "(?: \\. | [^"\\] )*"? | '[^']*'? | [^\s"'\\] )+
-    """,
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+# ASCII: a long s (U+017F) would count as an s, and so as part of the name behind it. The game skips it there.
+_REST_OF_LINE = re.compile(
+    rf"(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_]).*\S.*", re.IGNORECASE | re.ASCII
 )
+# A name as arguments may have it: with quotation marks, backslashes and line continuations in it and behind it.
+_MARKS = r"""["'\\\r\n]*"""
+_WRITTEN_NAME = re.compile(
+    rf"(?<![a-z0-9_])(?:{'|'.join(_MARKS.join(name) for name in _ALL_NAMES.split('|'))})"
+    rf"(?![a-z0-9_])(?:{_MARKS}\Z)?",
+    re.IGNORECASE | re.ASCII,
+)
+# An argument as it is written, even if its last quotation mark is open.
+_WRITTEN_WORD = re.compile(rf"""(?: \\\r\n | {_PIECE} | ["'\\].* )+""", re.VERBOSE | re.DOTALL)
+_MARKS_AND_BLANKS = "\"'\\ \t\r\n\v\f"
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,35 @@ def sets_secret(arguments: str, config: str, secret: ServerSecret) -> bool:
 
 def hide_secrets(arguments: str, config: str) -> tuple[str, str]:
     """Return both texts for people who may use them but not change them."""
-    hidden = rf"\1 {HIDDEN}"
-    return _NEXT_WORD.sub(hidden, arguments), _REST_OF_LINE.sub(hidden, config)
+    return _hide_values(arguments), _REST_OF_LINE.sub(rf"\1 {HIDDEN}", config)
+
+
+def _hide_values(arguments: str) -> str:
+    """Hide what follows the name of a secret, up to the next word that begins with - or +.
+
+    The game may take all of that for the value. The first word that is not empty is always hidden.
+    """
+    if not _WRITTEN_NAME.search(arguments):  # as nearly always
+        return arguments
+    shown: list[str] = []
+    position = 0
+    is_value = is_first = False
+    for word in _WRITTEN_WORD.finditer(arguments):
+        begin, end = word.span()
+        text = word[0].lstrip(_MARKS_AND_BLANKS)
+        name = _WRITTEN_NAME.search(arguments, begin, end)
+        if is_first or (is_value and not text.startswith(("+", "-"))):
+            position = end
+        elif name:
+            shown += arguments[position : name.end()], f" {HIDDEN}"
+            position = end
+        else:
+            is_value = False
+        if name:
+            is_value = is_first = True
+        elif text:
+            is_first = False
+    return "".join(shown) + arguments[position:]
 
 
 def _line(number: int) -> str:

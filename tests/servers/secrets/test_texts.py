@@ -2,10 +2,13 @@
 
 import re
 import shlex
+from itertools import pairwise
 from time import process_time
 from unittest.mock import Mock, patch
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from servers.secrets import texts
 from servers.secrets.encryption import ServerSecret
@@ -116,6 +119,7 @@ def test_a_password_set_to_nothing_is_set() -> None:
         'alias x "rcon_password hunter2"; y hunter2',
         "sv_setsteamaccount hunter2",
         'tv_password "hunter2',
+        "\u017frcon_password hunter2",
     ],
 )
 def test_what_others_may_read_of_a_config_has_no_password(config: str) -> None:
@@ -148,6 +152,120 @@ def test_nor_has_one_that_is_written_in_an_odd_way(written: str) -> None:
     arguments, _ = hide_secrets(f"-lv {written}", "")
     assert "hunter2" not in arguments
     assert arguments.startswith("-lv ")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ('+rcon_passwor"d" hunter2 +map c1', '+rcon_passwor"d" •••• +map c1'),
+        ('+rcon_password"" hunter2 +map c1', '+rcon_password"" •••• +map c1'),
+        ("+rcon_password'' hunter2 -lv", "+rcon_password'' •••• -lv"),
+        ("+rcon_pass\\word hunter2 -lv", "+rcon_pass\\word •••• -lv"),
+        ('+alias x "rcon_password \\"a hunter2\\""', '+alias x "rcon_password ••••'),
+        # A name that is cut in several places, or by a continued line.
+        ("+r'co'n_\"pass\"w\\ord hunter2 -lv", "+r'co'n_\"pass\"w\\ord •••• -lv"),
+        ('"+"RCON\'\'_PASS""WORD hunter2', '"+"RCON\'\'_PASS""WORD ••••'),
+        ("+rcon_pass\\\nword hunter2", "+rcon_pass\\\nword ••••"),
+        ("+rcon_pass\\\r\nword hunter2", "+rcon_pass\\\r\nword ••••"),
+        ("\\-net\"con\"password\t'hunter2' -lv", '\\-net"con"password •••• -lv'),
+        # Words that are nothing to the game, in front of the value.
+        ('+rcon_password "" hunter2 -lv', "+rcon_password •••• -lv"),
+        ("+rcon_password '' \"\" ' \v' \\\n -hunter2 -lv", "+rcon_password •••• -lv"),
+        # The game may take several words for the value.
+        ("+rcon_password the hunter2 +map c1", "+rcon_password •••• +map c1"),
+        ("+alias x '\"rcon_password a' 'hunter2\"' -lv", "+alias x '\"rcon_password •••• -lv"),
+        # Several names, one of them in the place of a value.
+        ("+rcon_password +sv_password hunter2 -lv", "+rcon_password •••• -lv"),
+        (
+            "+sv_password a '+map c1' +tv_\\password -hunter2 -lv",
+            "+sv_password •••• '+map c1' +tv_\\password •••• -lv",
+        ),
+        # A name inside another word, and one behind what the game skips.
+        ('"+alias x\\"sv_password\\" hunter2"', '"+alias x\\"sv_password ••••'),
+        ("+rcon_password;a hunter2 -lv", "+rcon_password •••• -lv"),
+        ("+\u017frcon_password hunter2 -lv", "+\u017frcon_password •••• -lv"),
+        ("+rcon_password\u00a0a -hunter2", "+rcon_password ••••"),
+        # An open quotation mark, and a name at the very end.
+        ("+rcon_passw\"ord 'a hunter2", '+rcon_passw"ord ••••'),
+        ('+sv_password "a -b hunter2\\', "+sv_password ••••"),
+        ('+map c1 +rcon_passwor"d"', '+map c1 +rcon_passwor"d" ••••'),
+    ],
+)
+def test_nor_has_one_that_only_the_split_words_show(written: str, shown: str) -> None:
+    assert hide_secrets(written, "")[0] == shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '+hostname \'rcon "password"\' +sv_password_not "1 2" -lv',
+        "+exec my_rcon_password.cfg\t+say it's 'open",
+        '+map c1\\\n"" +sv_tags a\\ b ""\\',
+    ],
+)
+def test_launch_arguments_without_a_secret_stay_as_they_are(arguments: str) -> None:
+    assert hide_secrets(arguments, "")[0] == arguments
+
+
+QUOTED = ("{}", "'{}'", '"{}"', "\\{}", "''{}", '{}""')
+
+
+def quoted(letters: list[str]) -> st.SearchStrategy[str]:
+    """Return the ways to write a word for `shlex`, with quotes and backslashes anywhere."""
+    forms = st.lists(st.sampled_from(QUOTED), min_size=len(letters), max_size=len(letters))
+    return forms.map(lambda them: "".join(map(str.format, them, letters)))
+
+
+NAMES = st.tuples(*(st.sampled_from([one, one.upper()]) for one in "+rcon_password"))
+VALUES = st.from_regex("[b-zB-Z]{6}", fullmatch=True)
+WORDS = st.one_of(
+    NAMES.map(list).flatmap(quoted),
+    VALUES.map(list).flatmap(quoted),
+    st.text(st.sampled_from("\"'\\ \t\n+-_ad;\u017f"), max_size=4),
+)
+
+
+@settings(deadline=None)  # By the clock, which runs on while this process waits.
+@given(st.lists(st.tuples(WORDS, st.sampled_from([" ", "\t", "\r\n", "  "])), max_size=8))
+@example([('+rcon_passwor"d"', " "), ("xyzxyz", " ")])
+@example([("+rcon_password", "\n"), ("\"x\"'yz'x\\yz", " ")])
+def test_no_word_behind_a_name_is_shown_however_both_are_written(
+    written: list[tuple[str, str]],
+) -> None:
+    text = "".join(word + blank for word, blank in written)
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return
+    bare, shown = (re.sub(r"[\"'\\]", "", one) for one in (text, hide_secrets(text, "")[0]))
+    for name, value in pairwise(words):
+        if name.lower() == "+rcon_password" and re.fullmatch("[b-zB-Z]{6}", value):
+            assert value not in shown or bare.count(value) > 1
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        '"',
+        "'",
+        "\\",
+        " ",
+        "a ",
+        "+a ",
+        "rcon_password",
+        "rcon_password ",
+        '\\"',
+        "'\"",
+        'r"',
+        '"" ',
+    ],
+)
+def test_hiding_passwords_takes_time_by_the_length_alone(many: str) -> None:
+    text = f"+rcon_password {many * (200_000 // len(many))}"
+    began_at = process_time()
+    hide_secrets(text, "")
+    hide_secrets(f"{text}'", "")
+    assert process_time() - began_at < 2
 
 
 def test_a_hostname_stays_as_it_is() -> None:
