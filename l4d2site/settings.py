@@ -6,10 +6,11 @@ A missing or malformed value raises `ImproperlyConfigured` with the variable's n
 import ipaddress
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import available_timezones
 
 import environ
@@ -210,7 +211,9 @@ FORM_RENDERER = "l4d2site.form_fields.PanelRenderer"
 
 # --- Database ---------------------------------------------------------------------------------
 
-DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'saferoom.sqlite3'}")
+# Not quote() of all of it, which refuses a name that is not UTF-8.
+_own_path = re.sub("[%+#?]", lambda mark: quote(mark[0]), str(VAR_DIR / "saferoom.sqlite3"))
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{_own_path}")
 IS_SQLITE = DATABASE_URL.startswith("sqlite:")
 require(
     IS_SQLITE or DATABASE_URL.startswith(("postgres:", "postgresql:")),
@@ -219,7 +222,8 @@ require(
 )
 DATABASES: dict[str, dict[str, Any]] = {}
 try:
-    DATABASES["default"] = env.db_url_config(DATABASE_URL)
+    with warnings.catch_warnings(action="ignore"):  # What it warns of is refused below.
+        DATABASES["default"] = env.db_url_config(DATABASE_URL)
     _can_be_parsed = urlsplit(DATABASE_URL).port != 0
 except ValueError:
     _can_be_parsed = False
@@ -227,6 +231,9 @@ require(
     _can_be_parsed,
     "DATABASE_URL",
     "a URL whose port is a number from 1 to 65535, and whose host has no brackets or two, as [::1]",
+)
+require(
+    "%00" not in DATABASE_URL, "DATABASE_URL", "a URL without %00, which stands for no character"
 )
 require(
     not IS_SQLITE or DATABASES["default"]["NAME"] not in ("", ":memory:"),
@@ -239,12 +246,39 @@ require(
     "a URL without pool: each thread of the panel has a connection of its own",
 )
 if IS_SQLITE:
+    _path = DATABASES["default"]["NAME"]
+    _leads = f"this one leads to {_path!r}"
+    require(
+        DATABASE_URL.startswith("sqlite:///"),
+        "DATABASE_URL",
+        "a URL with four slashes before an absolute path, such as sqlite:////path/to/file, or with three "
+        f"before one in the panel's folder: {_leads}",
+    )
+    _query = urlsplit(DATABASE_URL).query
+    require(
+        "#" not in DATABASE_URL and ("=" in _query or not _query),
+        "DATABASE_URL",
+        f"a URL without # and ?, which cut the path off: {_leads}",
+    )
+    # SQLite could open it, but the lock of the write turns and the log would be looked for at this very name.
+    require(
+        not _path.startswith("file:"),
+        "DATABASE_URL",
+        "a URL with the path itself, such as sqlite:////path/to/file, without file:",
+    )
     # A relative path leads to the same file wherever a process is started. Once it depended on that: a file
-    # that is found so, and not in the panel's folder, is still used.
-    _name = Path(DATABASES["default"]["NAME"])
+    # that is found so, and not in the panel's folder, is still used. If there are both, one of them is a
+    # mistake, and nobody can tell here which one.
+    _here, _in_panel = Path(_path).absolute(), BASE_DIR / _path
     # Not Path.exists(), which raises for a file that this account may not look at (until Python 3.14).
-    _is_elsewhere = os.access(_name, os.F_OK) and not os.access(BASE_DIR / _name, os.F_OK)
-    DATABASES["default"]["NAME"] = str(_name.absolute() if _is_elsewhere else BASE_DIR / _name)
+    _is_here, _is_in_panel = (os.access(path, os.F_OK) for path in (_here, _in_panel))
+    require(
+        not (_is_here and _is_in_panel) or _here.samefile(_in_panel),
+        "DATABASE_URL",
+        f"an absolute path, with four slashes: there are both {_here} and {_in_panel}. Choose the one with the "
+        "panel's data",
+    )
+    DATABASES["default"]["NAME"] = str(_here if _is_here and not _is_in_panel else _in_panel)
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
         # timeout; an IMMEDIATE one waits for its turn.

@@ -138,6 +138,8 @@ def test_a_program_ends_with_one_line_about_a_bad_value(name: str, value: str | 
         ("DATABASE_URL", "postgres://kim:hunter2@host/panel?pool=true"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite://:memory:"),
+        ("DATABASE_URL", "sqlite:////srv/a%00b.sqlite3"),
+        ("DATABASE_URL", "postgres://kim:hunter2@host/panel%00"),
         ("JOB_WORKER_LEASE_SECONDS", "1e400"),
         ("JOB_WORKER_GRACE_SECONDS", "1e400"),
         ("JOB_WORKER_GRACE_SECONDS", "10 min"),
@@ -167,6 +169,51 @@ def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
     (tmp_path / "panel.sqlite3").touch()
     found = read(DATABASE_URL="sqlite:///panel.sqlite3")["DATABASES"]["default"]["NAME"]
     assert found == str(tmp_path / "panel.sqlite3")
+
+
+def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one would take the place of the panel's, and its backups those of the good ones."""
+    monkeypatch.chdir(tmp_path)
+    in_panel = PROJECT_DIR / f"{tmp_path.name}.sqlite3"
+    here, url = tmp_path / in_panel.name, f"sqlite:///{in_panel.name}"
+    here.touch()
+    in_panel.touch()
+    try:
+        with pytest.raises(ImproperlyConfigured, match="with four slashes") as refused:
+            read(DATABASE_URL=url)
+        assert f"{here} and {in_panel}" in str(refused.value)
+        for path in (here, in_panel):
+            assert read(DATABASE_URL=f"sqlite:///{path}")["DATABASES"]["default"]["NAME"] == str(
+                path
+            )
+        here.unlink()
+        here.symlink_to(in_panel)
+        assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == str(in_panel)
+    finally:
+        in_panel.unlink()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite://srv/panel.sqlite3", "four slashes .* three .* leads to 'panel.sqlite3'"),
+        ("sqlite:/srv/panel.sqlite3", "four slashes .* three .* leads to 'srv/panel.sqlite3'"),
+        ("sqlite:////srv/panel#1.sqlite3", "without # and .* leads to '/srv/panel'"),
+        ("sqlite:////srv/panel?.sqlite3", "without # and .* leads to '/srv/panel'"),
+        ("sqlite:///file:/srv/panel.sqlite3", "the path itself"),
+    ],
+)
+def test_a_database_that_would_be_another_than_it_seems_is_refused(url: str, said: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^DATABASE_URL is set, but must be .*{said}"):
+        read(DATABASE_URL=url)
+
+
+def test_any_folder_can_be_that_of_the_panels_own_database() -> None:
+    for folder in ("/srv/c++", "/srv/100%41", "/srv/#1?a", "/srv/é", os.fsdecode(b"/srv/\xff")):
+        found = read(VAR_DIR=folder)["DATABASES"]["default"]["NAME"]
+        assert found == f"{folder}/saferoom.sqlite3"
 
 
 def test_a_database_that_cannot_be_looked_at_is_no_fault_of_the_settings() -> None:
