@@ -4,8 +4,10 @@ New ones are made in one step (`0001_squashed_*`), older ones were made migratio
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -180,23 +182,33 @@ def test_records_of_migrations_that_contradict_each_other_are_told() -> None:
         recorder.record_applied("auth", name)
 
 
+CHECKS = [
+    partial(call_command, "migrate", "--check", verbosity=0, skip_checks=False),
+    partial(call_command, "check", "--database=default", stderr=StringIO()),
+]
+
+
 @pytest.mark.skipif(not settings.IS_SQLITE, reason="only SQLite has one lock for all who write")
-def test_a_locked_database_is_not_taken_for_one_without_json(transactional_db: None) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_locked_database_is_not_taken_for_one_without_json(
+    transactional_db: None, check: Callable[[], object]
+) -> None:
     del transactional_db
     vars(connection.features).pop("supports_json_field", None)
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
         other.execute("BEGIN IMMEDIATE")
-        call_command("migrate", "--check", verbosity=0, skip_checks=False)
+        check()
 
 
+@pytest.mark.parametrize("check", CHECKS)
 def test_a_check_still_finds_an_sqlite_without_json(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, check: Callable[[], object]
 ) -> None:
     del transactional_db
     monkeypatch.setattr(connection.features, "supports_json_field", False)
-    monkeypatch.setattr("l4d2site.management.commands.migrate.recognize_json", lambda _: None)
+    monkeypatch.setattr("l4d2site.management.commands.check.recognize_json", lambda _: None)
     with pytest.raises(SystemCheckError, match=r"fields\.E180"):
-        call_command("migrate", "--check", verbosity=0, skip_checks=False)
+        check()
 
 
 def test_an_upgrade_that_fails_says_why_and_not_that_it_is_to_be_run(
