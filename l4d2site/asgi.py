@@ -82,7 +82,8 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
 
 
 served: Application = serve
-if settings.STATIC_ROOT.is_dir():
+# access() first: until Python 3.14, is_dir() raises for a folder that this account may not look at.
+if os.access(settings.STATIC_ROOT, os.R_OK | os.X_OK) and settings.STATIC_ROOT.is_dir():
     # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
     served = ServeStaticASGI(
         serve,

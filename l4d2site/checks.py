@@ -1,5 +1,6 @@
 """The messages of `manage.py check` about the machine, each with a permanent id."""
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from django.core.checks import CheckMessage, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.db import connection
 
-from jobs.database import SHARED_FILE, database_files, find_database_file, is_shared
+from jobs.database import SHARED_FILE, database_files, find_database_file, is_shared, look_at
 from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -69,8 +70,8 @@ def check_who_can_read(**_options: Any) -> list[CheckMessage]:
             hint=f"chmod {mode} {path}",
             id="saferoom.W001",
         )
-        for path, mode in private_paths()
-        if is_open_to_all(path)
+        for path, status, mode in private_paths()
+        if is_open_to_all(path, status)
     ]
 
 
@@ -86,8 +87,8 @@ def check_shared_database(**_options: Any) -> list[CheckMessage]:
             hint=f"As its owner, {path.owner()}: chmod {SHARED_FILE:o} {path}",
             id="saferoom.W002",
         )
-        for path in database_files(database)
-        if (mode := stat.S_IMODE(path.stat().st_mode)) != SHARED_FILE
+        for path, status in database_files(database)
+        if (mode := stat.S_IMODE(status.st_mode)) != SHARED_FILE
     ]
 
 
@@ -106,18 +107,21 @@ def check_proxies(**_options: Any) -> list[CheckMessage]:
     ]
 
 
-def private_paths() -> Iterator[tuple[Path, str]]:
-    """Yield the existing files and folders that contain secrets, each with the mode it should have."""
+def private_paths() -> Iterator[tuple[Path, os.stat_result, str]]:
+    """Yield the existing files and folders that contain secrets, each with the mode it should have.
+
+    Not what this account may not look at, because it is closed to others already.
+    """
     database = sqlite_file()
     for folder in sorted({settings.VAR_DIR} | ({database.parent} if database else set())):
-        if folder.is_dir():
-            yield folder, "2770" if folder.stat().st_mode & stat.S_ISGID else "700"
+        if (status := look_at(folder)) and stat.S_ISDIR(status.st_mode):
+            yield folder, status, "2770" if status.st_mode & stat.S_ISGID else "700"
     for path in (settings.BASE_DIR / ".env", settings.VAR_DIR / "local.env"):
-        if path.exists():
-            yield path, "600"
+        if status := look_at(path):
+            yield path, status, "600"
     if database and not is_shared(database.parent):
-        for path in database_files(database):
-            yield path, "600"
+        for path, status in database_files(database):
+            yield path, status, "600"
 
 
 def sqlite_file() -> Path | None:
@@ -125,8 +129,8 @@ def sqlite_file() -> Path | None:
     return find_database_file() if connection.vendor == "sqlite" else None
 
 
-def is_open_to_all(path: Path) -> bool:
+def is_open_to_all(path: Path, status: os.stat_result) -> bool:
     """Return whether every account may use `path`, and may enter all its parent folders."""
-    return bool(path.stat().st_mode & stat.S_IRWXO) and all(
+    return bool(status.st_mode & stat.S_IRWXO) and all(
         folder.stat().st_mode & stat.S_IXOTH for folder in path.parents
     )

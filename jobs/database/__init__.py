@@ -10,7 +10,7 @@ from jobs.database.change_signals import (
     announcing,
     open_change_signal,
 )
-from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
+from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private, look_at
 from jobs.database.outage_lines import outage_log
 from jobs.database.outages import (
     Outage,
@@ -59,6 +59,7 @@ __all__ = [
     "is_shared",
     "is_write_locked",
     "keep_private",
+    "look_at",
     "open_change_signal",
     "outage_log",
     "write_turn",

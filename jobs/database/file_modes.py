@@ -23,12 +23,25 @@ PRIVATE_FILE, SHARED_FILE = 0o600, 0o660
 _made_shared: set[Path] = set()
 
 
+def look_at(path: Path) -> os.stat_result | None:
+    """Return the status of what is at `path`; None if nothing is, or if this account may not look there.
+
+    In the latter case Path.exists() raises, until Python 3.14.
+    """
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
 def keep_private(folder: Path) -> None:
-    """Make a folder private, unless it is shared or belongs to another account.
+    """Make a folder private if there is one, unless it is shared or belongs to another account.
 
     The system check `saferoom.W001` reports what this cannot fix.
     """
-    status = folder.stat()
+    status = look_at(folder)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        return
     if status.st_mode & stat.S_ISGID or status.st_uid != os.geteuid():
         return
     if stat.S_IMODE(status.st_mode) & ~PRIVATE_FOLDER:
@@ -37,17 +50,17 @@ def keep_private(folder: Path) -> None:
 
 def is_shared(folder: Path) -> bool:
     """Return whether two accounts share a folder: its mode is 2770."""
-    with suppress(FileNotFoundError):
-        return stat.S_IMODE(folder.stat().st_mode) == SHARED_FOLDER
-    return False
+    status = look_at(folder)
+    return status is not None and stat.S_IMODE(status.st_mode) == SHARED_FOLDER
 
 
-def database_files(database: Path) -> Iterator[Path]:
-    """Yield the existing files of an SQLite database."""
+def database_files(database: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the existing files of an SQLite database that this account may look at, each with its status."""
     for ending in ("", "-wal", "-shm", "-turns"):
         path = database.with_name(database.name + ending)
-        if path.exists():
-            yield path
+        # SQLite removes the log when the last connection closes.
+        if status := look_at(path):
+            yield path, status
 
 
 def new_file_mode(database: Path) -> int:
@@ -62,10 +75,9 @@ def share_database_files(database: Path) -> None:
     """
     if not is_shared(database.parent):
         return
-    for path in database_files(database):
-        with suppress(FileNotFoundError):  # SQLite removes the log when the last connection closes.
-            status = path.stat()
-            if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != SHARED_FILE:
+    for path, status in database_files(database):
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != SHARED_FILE:
+            with suppress(FileNotFoundError):
                 path.chmod(SHARED_FILE)
 
 

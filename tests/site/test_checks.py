@@ -34,6 +34,9 @@ from l4d2site.gate.addresses import TrustedProxies
 from l4d2site.management.commands import serve
 from tests.hostops.test_command_ends import Failing, nowhere, run, stream_on
 
+NO_NAME = "x" * 300
+"""A name that is too long. Root may look into every folder, but nobody may look at this."""
+
 
 @pytest.mark.parametrize("module", [serve, runjobs])
 def test_what_runs_for_long_starts_although_remarks_cannot_be_written(module: ModuleType) -> None:
@@ -42,6 +45,17 @@ def test_what_runs_for_long_starts_although_remarks_cannot_be_written(module: Mo
     with override_settings(SECRETS_KEYS=()):  # There is a remark on that.
         code, _ = run(lambda: module.Command().check(), nowhere(), errors=errors)
     assert code == 0
+
+
+@pytest.mark.django_db
+def test_a_worker_starts_although_it_may_not_look_at_the_panels_folder(
+    tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.VAR_DIR = tmp_path / NO_NAME
+    settings.CONTENT_ROOT = settings.VAR_DIR / "content"
+    with patch("jobs.management.commands.runjobs.worker_loop") as loop:
+        call_command("runjobs", stdout=StringIO(), skip_checks=False)
+    loop.assert_called_once()
 
 
 WORKER = """
@@ -78,6 +92,14 @@ def test_a_process_loads_only_what_it_is_for(
     ).stdout.split()
     assert needs in loaded
     assert not {*needs_not} & {*loaded}
+
+
+def test_a_web_process_starts_although_it_may_not_look_at_static_files(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "STATIC_ROOT": str(tmp_path / NO_NAME / "static"),
+    }
+    subprocess.run([sys.executable, "-c", "import l4d2site.asgi"], env=environment, check=True)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +188,17 @@ class TestWhoCanRead:
     def test_behind_a_closed_folder_nothing_is_open(self, var_dir: Path, mode: int) -> None:
         var_dir.chmod(mode)
         assert check_who_can_read() == []
+
+    def test_what_this_account_may_not_look_at_is_passed_over(
+        self, var_dir: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.VAR_DIR = var_dir / NO_NAME
+        assert [message.hint for message in check_who_can_read()] == [
+            f"chmod 700 {var_dir}",
+            f"chmod 600 {var_dir / 'panel.sqlite3'}",
+        ]
+        monkeypatch.setattr(checks, "sqlite_file", lambda: var_dir / NO_NAME / "panel.sqlite3")
+        assert check_who_can_read() == check_shared_database() == []
 
     def test_a_file_that_the_other_account_cannot_use_is_told(self, var_dir: Path) -> None:
         assert check_shared_database() == []

@@ -64,8 +64,7 @@ class Command(BaseCommand):
         """Run the worker."""
         if options["until_empty"] and not settings.JOB_WORKER_ENABLED:
             raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
-        if settings.VAR_DIR.is_dir():
-            keep_private(settings.VAR_DIR)
+        keep_private(settings.VAR_DIR)
         try:
             if is_schema_behind():
                 raise CommandError(

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.database.file_modes import keep_private, share_database_files
+from jobs.database.file_modes import (
+    database_files,
+    is_shared,
+    keep_private,
+    new_file_mode,
+    share_database_files,
+)
 from jobs.database.write_turns import TurnsFile
 from tests.endtoend.panel import PROJECT_DIR
 
@@ -127,3 +133,12 @@ def test_the_folder_of_another_account_is_left_alone(
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
     keep_private(folder)
     assert mode_of(folder) == 0o755
+
+
+def test_what_this_account_may_not_look_at_is_passed_over() -> None:
+    folder = Path("/var", "x" * 300)  # Root may look into every folder, so this name is too long.
+    keep_private(folder)
+    share_database_files(folder / "panel.sqlite3")
+    assert not is_shared(folder)
+    assert new_file_mode(folder / "panel.sqlite3") == 0o600
+    assert list(database_files(folder / "panel.sqlite3")) == []
