@@ -19,6 +19,7 @@ import fcntl
 import filecmp
 import hashlib
 import os
+import re
 import secrets
 import stat
 import time
@@ -36,6 +37,7 @@ SWEEP_AFTER_SECONDS = 24 * 3600
 LEFT_AFTER_SECONDS = 3600
 """How old something must be that nobody holds locked: processes of the previous version locked nothing."""
 
+_FOLDER_NAME = re.compile("[0-9a-f]{2}")
 _INCOMING_MODE = 0o660
 _FOLDER_MODE = 0o770
 
@@ -189,8 +191,8 @@ class BlobFolder:
         return sha256
 
     def walk(self) -> Iterator[tuple[str, Path]]:
-        """Yield every blob with its path, in the order of their hashes."""
-        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+        """Yield every blob with its path, in the order of their hashes. Raises OSError if that is forbidden."""
+        for folder in self._find_folders():
             for path in sorted(folder.iterdir()):
                 if SHA256.fullmatch(path.name):
                     yield path.name, path
@@ -205,7 +207,7 @@ class BlobFolder:
         kept, now = frozenset(kept), time.time()
         before = now - after_seconds
         removed = removed_bytes = 0
-        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+        for folder in self._find_folders():
             for path in folder.iterdir():
                 status = path.lstat()
                 if path.name in kept or status.st_mtime > before:
@@ -223,6 +225,16 @@ class BlobFolder:
         self._make()
         with self._locked(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
+
+    def _find_folders(self) -> list[Path]:
+        """Return the folders with blobs, sorted; none if there is no store yet.
+
+        Path.glob() would find none either in a root that this account may enter, but not read.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            names = sorted(os.listdir(self.root))  # noqa: PTH208 - names are wanted
+            return [self.root / name for name in names if _FOLDER_NAME.fullmatch(name)]
+        return []
 
     def _make(self) -> None:
         _make_folder(self.root)

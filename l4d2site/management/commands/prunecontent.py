@@ -20,10 +20,12 @@ class Command(BaseCommand):
         """Sweep; exit code 1 and the reason if the store cannot determine what it needs."""
         try:
             swept = sweep_store()
-        except (BlobError, OSError) as error:
+        except BlobError as error:
             raise CommandError(
                 f"Nothing was removed. {error} Remove that version, or put the file back from a backup."
             ) from error
+        except OSError as error:
+            raise CommandError(f"The store could not be swept: {error}") from error
         tell(
             f"Removed {swept.removed} files, {swept.removed_bytes:,} bytes; {swept.kept} are needed.",
             self.stdout,

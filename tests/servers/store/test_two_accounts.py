@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from servers.models import UploadPart
 from servers.store import get_store, open_file, path_of, remove_files, sync_file, upload_files
@@ -156,3 +158,27 @@ def test_each_account_sweeps_what_the_other_left(content_root: Path) -> None:
         assert [path for path in content_root.rglob("*") if path.is_file()] == [
             content_root / "store.lock"
         ]
+
+
+def test_a_store_that_nobody_has_made_yet_has_no_files(content_root: Path) -> None:
+    if content_root.exists():
+        content_root.rmdir()
+    assert list(get_store().walk()) == []
+
+
+def test_a_store_that_may_be_entered_and_not_read_is_not_taken_for_an_empty_one(
+    content_root: Path,
+) -> None:
+    """A backup would lack all of it, and a sweep would be content."""
+    run_as(WEB, write_bytes)
+    content_root.chmod(0o2730)
+
+    def look() -> None:
+        with get_store().adding(), pytest.raises(PermissionError, match=str(content_root)):
+            list(get_store().walk())
+        with get_store().alone(), pytest.raises(PermissionError, match=str(content_root)):
+            get_store().sweep(())
+        with pytest.raises(CommandError, match=rf"could not be swept: .*{content_root}"):
+            call_command("prunecontent")
+
+    run_as(WORKER, look)
