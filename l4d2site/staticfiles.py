@@ -1,8 +1,11 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
 import logging
+import re
 import secrets
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,10 @@ from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.files.base import ContentFile, File
 
 logger = logging.getLogger(__name__)
+
+_PARTIAL = re.compile(r".+\.[0-9a-f]{8}\.partial")
+LEFT_AFTER_SECONDS = 24 * 3600
+"""How old a file that is not complete must be until nobody can still be writing it."""
 
 
 class HashedStaticFilesStorage(ManifestStaticFilesStorage):
@@ -30,6 +37,8 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
 
     def post_process(self, *args: Any, **options: Any) -> Iterator[Any]:
         """Process the files that `collectstatic` has copied."""
+        if not options.get("dry_run"):
+            remove_left_behind(Path(self.location))
         self._drafts, self._settled = {}, None
         try:
             yield from super().post_process(*args, **options)
@@ -93,3 +102,12 @@ class HashedStaticFilesStorage(ManifestStaticFilesStorage):
         """Delete a file; one that is being processed stays until it is known to differ."""
         if self._drafts is None:
             super().delete(name)
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove the partial files of a `collectstatic` that was killed. Another one may be running now."""
+    before = time.time() - LEFT_AFTER_SECONDS
+    for path in folder.rglob("*.partial"):
+        with suppress(FileNotFoundError):
+            if _PARTIAL.fullmatch(path.name) and path.stat().st_mtime < before:
+                path.unlink()

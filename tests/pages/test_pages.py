@@ -1,9 +1,11 @@
 """What all pages have in common: notes, error pages, navigation, and the rules for their files."""
 
 import errno
+import os
 import posixpath
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -422,6 +424,22 @@ def test_two_that_write_the_same_static_file_do_not_take_it_from_each_other(
     static_files._save("img/one.svg", Slow(b""))
     assert (tmp_path / "img/one.svg").read_bytes() == b"the beginning and the end"
     assert [path.name for path in (tmp_path / "img").iterdir()] == ["one.svg"]
+
+
+def test_what_a_killed_collectstatic_left_is_removed_once_it_is_a_day_old(
+    static_files: HashedStaticFilesStorage, tmp_path: Path
+) -> None:
+    day_before = time.time() - 25 * 3600
+    names = ("js/a.js.0123abcd.partial", "staticfiles.json.01234567.partial")
+    others = ("js/b.js.0123abcd.partial", "js/a.partial", "js/c.js")
+    for name in (*names, *others):
+        (tmp_path / name).touch()
+        if name != others[0]:
+            os.utime(tmp_path / name, (day_before, day_before))
+    list(static_files.post_process({}, dry_run=True))
+    assert (tmp_path / names[0]).exists()
+    hash_names(static_files)
+    assert [name for name in (*names, *others) if (tmp_path / name).exists()] == [*others]
 
 
 @pytest.mark.parametrize(
