@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Info, Tags, register
@@ -103,6 +104,26 @@ def check_proxies(**_options: Any) -> list[CheckMessage]:
             "that one person's failed sign-ins or open pages use up what all may have.",
             hint="Set TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1, or to unix for a Unix socket.",
             id="saferoom.W003",
+        )
+    ]
+
+
+@register()
+def check_database_url(**_options: Any) -> list[CheckMessage]:
+    """Report an SQLite URL that leads to another file than it seems. It is used: the panel's data is there."""
+    url = settings.DATABASE_URL
+    query = urlsplit(url).query
+    has_wrong_slashes = not url.startswith("sqlite:///")
+    is_cut_off = "#" in url or (query and "=" not in query)
+    if not settings.IS_SQLITE or not (has_wrong_slashes or is_cut_off):
+        return []
+    path = settings.DATABASES["default"]["NAME"]
+    return [
+        CheckWarning(
+            f"DATABASE_URL seems to name another file than the one that it leads to, {path}.",
+            hint=f"Write sqlite:///{quote(path)} instead, or move the file. An absolute path follows three "
+            "slashes, and %23 and %3F stand for # and ? in it.",
+            id="saferoom.W005",
         )
     ]
 

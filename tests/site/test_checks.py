@@ -23,6 +23,7 @@ from django.test import override_settings
 from jobs.management.commands import runjobs
 from l4d2site import checks
 from l4d2site.checks import (
+    check_database_url,
     check_proxies,
     check_secrets_keys,
     check_shared_database,
@@ -232,6 +233,31 @@ def test_the_panels_folder_is_private_before_its_start_checks_it(
     with pytest.raises(CheckedError):
         command.execute(**vars(options))
     assert modes == [0o700]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("sqlite:////srv/panel.sqlite3", False),
+        ("sqlite:///panel.sqlite3?timeout=5", False),
+        ("postgres://kim:hunter2@host/panel#1", False),
+        ("sqlite://srv/panel.sqlite3", True),
+        ("sqlite:/srv/panel.sqlite3", True),
+        ("sqlite:////srv/panel#1.sqlite3", True),
+        ("sqlite:////srv/panel?.sqlite3", True),
+    ],
+)
+def test_a_database_that_is_another_than_it_seems_is_told(
+    settings: LazySettings, url: str, is_told: bool
+) -> None:
+    settings.DATABASE_URL, settings.IS_SQLITE = url, url.startswith("sqlite:")
+    settings.DATABASES["default"]["NAME"], before = "/srv/p#", settings.DATABASES["default"]["NAME"]
+    try:
+        messages = check_database_url()
+    finally:
+        settings.DATABASES["default"]["NAME"] = before
+    assert [message.id for message in messages] == ["saferoom.W005"] * is_told
+    assert all("sqlite:////srv/p%23 " in str(message.hint) for message in messages)
 
 
 def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:

@@ -195,19 +195,9 @@ def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
         in_panel.unlink()
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("sqlite://srv/panel.sqlite3", "four slashes .* three .* leads to 'panel.sqlite3'"),
-        ("sqlite:/srv/panel.sqlite3", "four slashes .* three .* leads to 'srv/panel.sqlite3'"),
-        ("sqlite:////srv/panel#1.sqlite3", "without # and .* leads to '/srv/panel'"),
-        ("sqlite:////srv/panel?.sqlite3", "without # and .* leads to '/srv/panel'"),
-        ("sqlite:///file:/srv/panel.sqlite3", "the path itself"),
-    ],
-)
-def test_a_database_that_would_be_another_than_it_seems_is_refused(url: str, said: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=rf"^DATABASE_URL is set, but must be .*{said}"):
-        read(DATABASE_URL=url)
+def test_a_database_whose_lock_would_be_elsewhere_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL is set, .* the path itself"):
+        read(DATABASE_URL="sqlite:///file:/srv/panel.sqlite3")
 
 
 def test_any_folder_can_be_that_of_the_panels_own_database() -> None:
