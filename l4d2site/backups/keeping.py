@@ -1,8 +1,10 @@
 """The folder of the backups: their names, how many are kept, and the outcome of the last one."""
 
 import errno
+import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -13,6 +15,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs.database import is_shared
+
+
+class BusyError(Exception):
+    """Another process makes a backup; the text says so."""
+
 
 ENDING = ".saferoom-backup"
 _PARTIAL = ".partial"
@@ -62,6 +69,27 @@ def make_folder() -> Path:
 
 
 @contextmanager
+def only_one() -> Iterator[Path]:
+    """Yield BACKUP_DIR, where nobody else makes or removes a backup during the block.
+
+    Raises `BusyError` if somebody does. The folder itself is locked: a file in it could belong to another
+    account. If the process dies, the kernel unlocks it.
+    """
+    folder = make_folder()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"Another backup is being made in {folder}. Wait until it is there."
+            ) from error
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def explaining_a_full_disk() -> Iterator[None]:
     """Name BACKUP_DIR if there was no room for what the block writes there: the system's own error does not."""
     try:
@@ -74,14 +102,11 @@ def explaining_a_full_disk() -> Iterator[None]:
         ) from error
 
 
-def new_name(now: datetime, host: str) -> str:
-    """Return the name of a backup made now. Names sort by time."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{host}{ENDING}"
-
-
-def list_backups(folder: Path) -> list[Path]:
-    """Return the backups in a folder, oldest first."""
-    return sorted(path for path in folder.glob(f"*{ENDING}") if path.is_file())
+def new_path(folder: Path, now: datetime, host: str) -> Path:
+    """Return where to put a backup made now: of the next free second. Names sort by time."""
+    while (path := folder / f"{now:%Y%m%dT%H%M%SZ}-{host}{ENDING}").exists():
+        now += timedelta(seconds=1)
+    return path
 
 
 def partial_path(path: Path) -> Path:
@@ -94,13 +119,21 @@ def remove_old(
 ) -> list[Path]:
     """Remove unfinished backups, and the oldest ones beyond this number and this total size.
 
-    The newest stays, whatever its size. Returns what was removed, and tells what could not be.
+    The newest stays, whatever its size. Returns what was removed, and tells what could not be. The caller is in
+    `only_one`: otherwise an unfinished one could be another process's.
     """
     old = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
     kept: list[Path] = []
     total = 0
-    for path in reversed(list_backups(folder)):
-        total += path.stat().st_size
+    for path in sorted(folder.glob(f"*{ENDING}"), reverse=True):
+        try:
+            status = path.stat()
+        except OSError as error:
+            say(f"{path} is not counted among the backups: {error.strerror}.")
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        total += status.st_size
         if kept and (len(kept) >= keep or total > keep_bytes):
             old.append(path)
         else:

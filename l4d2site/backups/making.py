@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from hostops import __version__
+from hostops.errors import HostError
 from hostops.layout import HostLayout
 from l4d2site.backups import archives, database_dumps, host_files, keeping
 from l4d2site.backups.archives import ArchiveError, Head
@@ -18,7 +19,7 @@ from l4d2site.backups.keeping import LastBackup
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 from servers.store import get_store
 
-FAULTS = (ArchiveError, DumpError, PassphraseError, OSError)
+FAULTS = (ArchiveError, DumpError, PassphraseError, HostError, keeping.BusyError, OSError)
 """The errors of a failed backup; their texts are for the panel's operators."""
 
 
@@ -40,10 +41,14 @@ def make_backup(
     """Make a backup in BACKUP_DIR, remove the oldest ones, and record the outcome. Raises one of `FAULTS`.
 
     The record has also failures that are none of these, such as faults of the code: they too leave no backup.
-    If only the record fails, it says so: the outcome of the backup does not depend on that.
+    If only the record fails, it says so: the outcome of the backup does not depend on that. While another
+    backup is made, none is attempted, and so none recorded.
     """
     try:
-        made = _make(with_host_files, with_content, say)
+        with keeping.only_one() as folder:
+            made = _make(folder, with_host_files, with_content, say)
+    except keeping.BusyError:
+        raise
     except Exception as error:
         _note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)), say)
         raise
@@ -68,10 +73,11 @@ def _note(outcome: LastBackup, say: Callable[[str], None]) -> None:
         say(f"How this backup ended could not be recorded: {error}")
 
 
-def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None]) -> Made:
+def _make(
+    folder: Path, with_host_files: bool, with_content: bool, say: Callable[[str], None]
+) -> Made:
     passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
-    folder = keeping.make_folder()
-    path = folder / keeping.new_name(timezone.now(), settings.HOST_NAME)
+    path = keeping.new_path(folder, timezone.now(), settings.HOST_NAME)
     partial = keeping.partial_path(path)
     partial.unlink(missing_ok=True)
     try:
@@ -83,15 +89,25 @@ def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None])
             _fill(writer, with_host_files, with_content, bool(passphrase), say)
         say("Verifying it …")
         members = archives.verify(partial, passphrase)
+        size = partial.stat().st_size
         partial.rename(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
-    _sync(folder)
-    removed = keeping.remove_old(
-        folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES, say=say
-    )
+        raise
+    # It is made: nothing that fails from here on changes that.
+    removed: list[Path] = []
+    try:
+        _sync(folder)
+    except OSError as error:
+        say(f"A power cut may still undo the backup, as {folder} was not synced: {error}.")
+    try:
+        removed = keeping.remove_old(
+            folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES, say=say
+        )
+    except OSError as error:
+        say(f"Old backups in {folder} could not be removed: {error}.")
     skipped = tuple(writer.written.skipped)
-    return Made(path, path.stat().st_size, members, skipped, bool(passphrase), tuple(removed))
+    return Made(path, size, members, skipped, bool(passphrase), tuple(removed))
 
 
 @contextlib.contextmanager

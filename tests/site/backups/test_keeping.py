@@ -1,6 +1,6 @@
 """Which backups stay, and what is said about the last one."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def days(folder: Path) -> list[int]:
-    return [int(path.name[7]) for path in keeping.list_backups(folder)]
+    return [int(path.name[7]) for path in sorted(folder.glob(f"*{keeping.ENDING}"))]
 
 
 def test_the_newest_stay(folder: Path) -> None:
@@ -57,6 +57,28 @@ def test_one_that_cannot_be_removed_is_told_and_keeps_no_other_one(folder: Path)
     assert said == [f"{stuck} could not be removed: Is a directory."]
     assert days(folder) == [3, 4]
     assert len(removed) == 2
+
+
+def test_one_that_cannot_be_looked_at_is_told_and_keeps_no_other_one(folder: Path) -> None:
+    odd = folder / f"20261106T043000Z-local{keeping.ENDING}"
+    odd.symlink_to("x" * 300)
+    said: list[str] = []
+    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=said.append)
+    assert said == [f"{odd} is not counted among the backups: File name too long."]
+    assert len(removed) == 2
+
+
+def test_a_backup_never_takes_the_place_of_another_one(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 28, 4, 30, 59, tzinfo=UTC)
+    paths = []
+    for _ in range(3):
+        paths.append(keeping.new_path(tmp_path, now, "local"))
+        paths[-1].touch()
+    assert [path.name[:16] for path in sorted({*paths})] == [
+        "20261128T043059Z",
+        "20261128T043100Z",
+        "20261128T043101Z",
+    ]
 
 
 def test_the_last_one_is_told_and_what_is_wrong_with_it(tmp_path: Path, settings: Any) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
-from l4d2site.backups import archives, database_dumps, keeping
+from hostops.linux.untrusted import UntrustedFileError
+from l4d2site.backups import archives, database_dumps, keeping, making
 from l4d2site.backups.database_dumps import DumpError
-from l4d2site.backups.keeping import LastBackup
+from l4d2site.backups.keeping import BusyError, LastBackup
 from l4d2site.backups.making import make_backup
 from tests.hostops.test_command_ends import Failing, run, stream_on
 
@@ -61,6 +62,48 @@ def test_a_failure_of_any_kind_is_recorded(
         make([])
     assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]
     assert list((places / "backups").iterdir()) == []
+
+
+def test_a_failure_of_the_host_is_told_in_words(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_dump(UntrustedFileError("alpha is a FIFO."), monkeypatch)
+    with pytest.raises(CommandError, match=r"^No backup was made\. alpha is a FIFO\.$"):
+        call_command("backup", "--database-only")
+
+
+def test_while_a_backup_is_made_another_one_is_refused_and_does_it_no_harm(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dump(path: Path) -> None:
+        with pytest.raises(BusyError, match=r"Another backup is being made in .*/backups\. Wait"):
+            make([])
+        path.write_bytes(b"rows")
+
+    monkeypatch.setattr(database_dumps, "dump", dump)
+    make([])
+    assert len(list((places / "backups").iterdir())) == 1
+    assert keeping.read_last().error == ""  # type: ignore[union-attr]
+    make([])
+
+
+def test_what_fails_after_a_backup_is_made_is_told_and_it_counts_all_the_same(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    monkeypatch.setattr(making, "_sync", fail)
+    said: list[str] = []
+    make(said)
+    assert "A power cut may still undo the backup" in said[-1]
+    assert keeping.read_last().error == ""  # type: ignore[union-attr]
+    monkeypatch.setattr(keeping, "remove_old", lambda folder, **_options: fail(folder))
+    make(said)
+    assert "Old backups in" in said[-1]
+    assert len(list((places / "backups").iterdir())) == 2
+    assert keeping.read_last().error == ""  # type: ignore[union-attr]
 
 
 def test_a_full_disk_is_told_with_its_folder(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
