@@ -60,13 +60,14 @@ def record_event(
     address: str = "",
     count: int = 1,
     server: Server | None = None,
+    is_logged: bool = True,
 ) -> None:
     """Store an event, and log it. Makes two queries, and occasionally a few more to trim.
 
     `user` is the account it is about; `name` is the name that was tried, if there may be no such account. The
     sender of the request is recorded as who caused it. Without a request, `address` says where it came from.
-    `count` is for callers that report several events at once, and `server` for events about one server. Must
-    not be called in an event loop.
+    `count` is for callers that report several events at once, and `server` for events about one server.
+    Without `is_logged` the caller logs it. Must not be called in an event loop.
     """
     name = make_printable(name or (user.get_username() if user else ""), NAME_CHARS)
     detail = make_printable(detail, DETAIL_CHARS)
@@ -74,7 +75,8 @@ def record_event(
         address = address or client_address(request)
     user_agent = request.headers.get("User-Agent", "") if request is not None else ""
     level = logging.WARNING if kind in FAILED_KINDS else logging.INFO
-    tell(level, log_line(kind, address, name, detail, count))
+    if is_logged:
+        tell(level, log_line(kind, address, name, detail, count))
     now = timezone.now()
     event = AccountEvent(
         kind=kind,

@@ -8,13 +8,15 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from hostops.errors import CommandError as ProgramError
@@ -27,13 +29,21 @@ from servers.models import Server
 # say in another way what these say, as a service does.
 _OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
-    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "gssencmode", "channel_binding"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "channel_binding"),
+    *(
+        "ssl_min_protocol_version",
+        "ssl_max_protocol_version",
+        "requirepeer",
+        "gssencmode",
+        "krbsrvname",
+    ),
 )
 
 
 FOLDER_PREFIXES = (".dump-", ".restore-")
 """How the folders of dumps begin; of the second kind restores once made them."""
 _STOP = "If the panel or a worker runs, stop it first."
+_WAITING = f"Waiting until another program lets go of the database. {_STOP}"
 _MOVE_AWAY = "Move {0}, {0}-wal and {0}-shm away, and do this again."
 NEW_SECONDS = 60.0
 """How old a folder of a dump must be before it can be one that nobody holds: it is made before it is locked."""
@@ -45,8 +55,21 @@ _TEXT = re.compile(rb"""'[^']*'|"[^"]*"|--[^\n]*|\$(\w*)\$.*?\$\1\$""", re.DOTAL
 """Texts, names and comments in such a script. A quotation mark in one is doubled: one ends, another begins."""
 _OPEN_TEXT = re.compile(rb"""['"]|\$\w*\$""")
 
-_OF_LOCKS = ("40P01", "55P03")
-"""PostgreSQL's codes for a deadlock, and for a lock that another session keeps."""
+LONG_WAIT_SECONDS = 5.0
+"""After how long a restore says that it waits for a lock."""
+
+_LOCK_TIMEOUT = "55P03"
+"""PostgreSQL's code for a lock that another session keeps for longer than `lock_timeout`."""
+
+_OF_LOCKS = ("40P01", _LOCK_TIMEOUT)
+"""The former is PostgreSQL's code for a deadlock."""
+
+_OF_TABLES = "rp"
+_OF_ANY_KIND = "rpvmfS"
+"""Letters of pg_class.relkind: tables, and those that have partitions; views, foreign tables and sequences."""
+
+_NOT_IN_ENCODING = "22021"
+"""PostgreSQL's code for bytes that are no text: a database with the encoding SQL_ASCII takes any."""
 
 _DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for an object that cannot be dropped because another one needs it."""
@@ -140,15 +163,16 @@ def verify(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, keeps_others: bool) -> Iterator[None]:
+def replacing(path: Path, *, keeps_others: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Run the block on the content of the file, which then takes the place of the whole database.
 
     The block may change it and its schema; nobody sees it before. If anything fails or ends the process, the
     database is as it was. With `keeps_others` it also stays so if tables of another program would be lost.
+    Waits for other programs' locks without a limit, and says so after `LONG_WAIT_SECONDS`.
     """
     replace = _replacing_sqlite if connection.vendor == "sqlite" else _replacing_postgresql
     try:
-        with replace(path, keeps_others):
+        with replace(path, keeps_others, say):
             yield
     except (DatabaseError, driver().Error) as error:
         raise DumpError(f"The database could not be replaced: {_explain(error)}") from error
@@ -167,10 +191,18 @@ def _explain(error: BaseException) -> str:
 def advise(error: BaseException) -> str:
     """Return what to do about the database's error when a backup is put back; empty if nothing is known."""
     cause = error.__cause__ or error
-    if getattr(cause, "sqlstate", None) in _OF_LOCKS:
+    code = getattr(cause, "sqlstate", None)
+    if code in _OF_LOCKS:
         return _STOP
+    if code == _NOT_IN_ENCODING:
+        return "Correct that text where the backup was made, and make it again."
     file = find_database_file()
+    if file is None:
+        return ""
     return {
+        sqlite3.SQLITE_CANTOPEN: (
+            f"See whether {file.parent} is there, and belongs to the account that runs this."
+        ),
         sqlite3.SQLITE_BUSY: _STOP,
         sqlite3.SQLITE_LOCKED: _STOP,
         sqlite3.SQLITE_FULL: f"Free some room for {file}, and in {settings.BACKUP_DIR}.",
@@ -221,10 +253,10 @@ def _verify_sqlite(path: Path) -> None:
 
 
 @contextmanager
-def _replacing_sqlite(path: Path, keeps_others: bool) -> Iterator[None]:
+def _replacing_sqlite(path: Path, keeps_others: bool, say: Callable[[str], None]) -> Iterator[None]:
     if keeps_others:
         tables = connection.introspection.table_names()
-        others = sorted({*tables} - {*_choose_ours(tables)})
+        others = sorted({*tables} - {*_choose_ours(tables, keeps_others=True)})
         _refuse_to_lose([name for name in others if not name.startswith("sqlite_")])  # Its own.
     name = connection.settings_dict["NAME"]
     connection.close()
@@ -241,28 +273,47 @@ def _replacing_sqlite(path: Path, keeps_others: bool) -> Iterator[None]:
         # One transaction: those who read meanwhile see the old database until its end.
         with write_turn():
             connection.connection.execute("PRAGMA busy_timeout = 250")  # It tries again, and again.
-            copy.backup(connection.connection, progress=_let_signals_in)
+            copy.backup(connection.connection, progress=_telling_of_wait(say))
     # Like the copy, it now has no write-ahead log.
     connection.connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
 
 
+def _telling_of_wait(say: Callable[[str], None]) -> Callable[[int, int, int], None]:
+    """Return what SQLite is to call after each try to write. Python heeds signals when it is called."""
+    begun_at = time.monotonic()
+    has_told = False
+
+    def tell(status: int, *_pages: int) -> None:
+        nonlocal has_told
+        is_locked = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        if is_locked and not has_told and time.monotonic() - begun_at >= LONG_WAIT_SECONDS:
+            has_told = True
+            say(_WAITING)
+
+    return tell
+
+
 @contextmanager
-def _replacing_postgresql(path: Path, keeps_others: bool) -> Iterator[None]:
+def _replacing_postgresql(
+    path: Path, keeps_others: bool, say: Callable[[str], None]
+) -> Iterator[None]:
     script = path.with_name(f"{path.name}.sql")
-    clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
+    clean = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--no-tablespaces")
     schema = _find_schema()
     # Dumps that were made before have all schemas.
     _run("pg_restore", *clean, f"--schema={schema}", f"--file={script}", str(path))
     with transaction.atomic():
         notice_lost_client()
-        _drop_tables(schema)
-        others = _identify_tables(schema)
+        _drop_tables(schema, keeps_others, say)
+        others = _identify(schema, _OF_ANY_KIND)
         _execute_script(script)
+        with connection.cursor() as cursor:
+            # The script has set that of the dump. With SQL_ASCII, psycopg returns bytes for texts.
+            cursor.execute("SET client_encoding = 'UTF8'")
         if keeps_others:
-            _refuse_to_lose(
-                [others[oid] for oid in others.keys() - _identify_tables(schema).keys()]
-            )
+            lost = others.keys() - _identify(schema, _OF_ANY_KIND).keys()
+            _refuse_to_lose(sorted(others[oid] for oid in lost))
         with connection.cursor() as cursor:
             # The script has emptied it.
             cursor.execute("RESET search_path")
@@ -321,20 +372,29 @@ def _find_schema() -> str:
 
 
 def list_replaced() -> list[str]:
-    """Return the tables that would be lost if a dump took the place of the database."""
+    """Return the tables that would be lost if a dump took the place of the database, but kept others."""
     if connection.vendor == "sqlite":
         return connection.introspection.table_names()
-    return _list_ours(_find_schema())
+    return _choose_ours(_list_tables(_find_schema()), keeps_others=True)
 
 
 def is_panels() -> bool:
     """Return whether the database is a panel's, and not another program's or empty."""
-    return "servers" in _list_migrated_apps()
+    return "servers" in {app for app, _name in _list_migrations()}
 
 
-def _list_migrated_apps() -> set[str]:
+def list_unknown_migrations() -> set[tuple[str, str]]:
+    """Return the migrations in the database, each with its app, that this version does not know."""
+    migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    known = {*migrations, *(one for migration in migrations.values() for one in migration.replaces)}
+    return _list_migrations() - known
+
+
+def _list_migrations() -> set[tuple[str, str]]:
     try:
-        return {app for app, _name in MigrationRecorder(connection).applied_migrations()}
+        # An error would end an open transaction. On SQLite, a new one would wait until nobody writes.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            return {*MigrationRecorder(connection).applied_migrations()}
     except DatabaseError:  # Another program's table has the same name.
         return set()
 
@@ -347,39 +407,61 @@ def _refuse_to_lose(tables: list[str]) -> None:
         )
 
 
-def _drop_tables(schema: str) -> None:
+def _drop_tables(schema: str, keeps_others: bool, say: Callable[[str], None]) -> None:
     """Drop the panel's tables, also those that are newer than the dump: its script does not know them."""
-    if ours := _list_ours(schema):
-        with connection.cursor() as cursor:
-            # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
-            cursor.execute(
-                f"DROP TABLE {', '.join(f'{_quote(schema)}.{_quote(name)}' for name in ours)}"
-            )
+    ours = _choose_ours(_list_tables(schema), keeps_others=keeps_others)
+    if not ours:
+        return
+    tables = ", ".join(f"{_quote(schema)}.{_quote(name)}" for name in ours)
+    with connection.cursor() as cursor:
+        lock = f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"
+        try:
+            with transaction.atomic():
+                cursor.execute(f"SET LOCAL lock_timeout = {int(LONG_WAIT_SECONDS * 1000)}")
+                cursor.execute(lock)
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) != _LOCK_TIMEOUT:
+                raise
+            say(_WAITING)
+            cursor.execute(lock)
+        # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
+        cursor.execute(f"DROP TABLE {tables}")
 
 
-def _list_ours(schema: str) -> list[str]:
-    return _choose_ours(_list_tables(schema))
+def _choose_ours(tables: list[str], *, keeps_others: bool) -> list[str]:
+    """Return the panel's tables, by their names.
 
-
-def _choose_ours(tables: list[str]) -> list[str]:
-    """Return the tables whose names are, or begin like, those of the panel."""
-    known = connection.introspection.django_table_names()
-    begins = tuple(f"{prefix}_" for prefix in ("django", *_list_migrated_apps()))
+    Those of this version are known. A newer one may have made more: their names begin with that of their app.
+    With `keeps_others`, this counts only for apps that a newer version has changed.
+    """
+    known = {
+        MigrationRecorder.Migration._meta.db_table,
+        *connection.introspection.django_table_names(),
+    }
+    if keeps_others:
+        labels = {app for app, _name in list_unknown_migrations()}
+        labels &= {config.label for config in apps.get_app_configs()}
+    else:
+        labels = {"django", *(app for app, _name in _list_migrations())}
+    begins = tuple(f"{label}_" for label in labels)
     return [name for name in tables if name in known or name.startswith(begins)]
 
 
 def _list_tables(schema: str) -> list[str]:
-    return sorted(_identify_tables(schema).values())
+    return sorted(_identify(schema, _OF_TABLES).values())
 
 
-def _identify_tables(schema: str) -> dict[int, str]:
-    """Return the names of a schema's tables by their OIDs: one that is made again has another."""
+def _identify(schema: str, kinds: str) -> dict[int, str]:
+    """Return the names of a schema's relations by their OIDs: one that is made again has another.
+
+    `kinds` has a letter for each kind, as in pg_class.relkind.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_class.oid, relname FROM pg_class"
             " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = %s AND relkind IN ('r', 'p')",
-            [schema],
+            " WHERE nspname = %s AND position(relkind::text IN %s) > 0",
+            [schema, kinds],
         )
         return dict(cursor.fetchall())
 

@@ -39,7 +39,8 @@ def entries(
 ) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
     """Yield a tree's entries as headers, each regular file with an open descriptor that the caller closes.
 
-    Calls `on_skipped` for anything that is no file, folder, link or whiteout, or that cannot be opened.
+    Calls `on_skipped` for anything that is no file, folder, link or whiteout, or that cannot be opened, and for
+    a folder with too many names.
     """
     try:
         with untrusted.open_folder(root / place, root) as top:
@@ -57,10 +58,13 @@ def entries(
                 except UntrustedFileError as error:
                     on_skipped(str(error))
                     continue
+                except PermissionError:  # Another account's, which this one cannot open up.
+                    on_skipped(f"{place}/{inside} may not be opened.")
+                    continue
                 try:
                     name = f"{place}/{inside}".rstrip("/")
                     yield _folder(here, name), None
-                    for child in sorted(untrusted.list_names(here, untrusted.MAX_ENTRIES)):
+                    for child in _list_names(here, on_skipped):
                         below = f"{inside}/{child}".lstrip("/")
                         try:
                             found = _entry(here, child, f"{place}/{below}")
@@ -79,6 +83,16 @@ def entries(
                     os.close(here)
     except FileNotFoundError:  # A server that was never started has no such folder.
         return
+    except UntrustedFileError as error:
+        on_skipped(str(error))
+
+
+def _list_names(folder: int, on_skipped: Callable[[str], None]) -> list[str]:
+    try:
+        return sorted(untrusted.list_names(folder, untrusted.MAX_ENTRIES))
+    except UntrustedFileError as error:
+        on_skipped(str(error))
+        return []
 
 
 def _folder(descriptor: int, name: str) -> tarfile.TarInfo:

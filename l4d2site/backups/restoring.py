@@ -5,6 +5,7 @@ since the backup was made. The database is restored and cleaned in one step, so 
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +15,13 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
-from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 from django.utils.translation import gettext as _
 
 from hostops.errors import HostError
 from hostops.layout import HostLayout
 from jobs.models import DeferredAction, Operation, Worker
 from jobs.queue import cancel_restored, end_deferral, enqueue
-from l4d2site.accounts.restored_backups import end_what_was_open
+from l4d2site.accounts.restored_backups import end_what_was_open, log_restored
 from l4d2site.backups import archives, database_dumps, host_files, keeping
 from l4d2site.backups.archives import ArchiveError
 from l4d2site.backups.content import ContentReturn
@@ -92,6 +91,8 @@ def _restore(
     archives.verify(path, passphrase)
     layout = HostLayout(settings.HOST_ROOT)
     _require_empty(layout, replaces=progress.replaces)
+    if head.has_host_files:
+        _make_host_root(layout)
     cancelled_jobs = None
     try:
         with contextlib.ExitStack() as stack:
@@ -108,7 +109,6 @@ def _restore(
                     cancelled_jobs = _restore_database(dump, progress, say)
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
-                    layout.root.mkdir(parents=True, exist_ok=True)
                     info.name = info.name.removeprefix(archives.HOST)
                     host_files.put(layout.root, info, content)
                 elif content_return is None or content is None:
@@ -142,7 +142,7 @@ def _describe(error: BaseException) -> str:
 def _restore_database(dump: Path, progress: _Progress, say: Callable[[str], None]) -> int:
     """Replace the database with what is in the file, cleaned; return how many of its jobs were cancelled."""
     database_dumps.verify(dump)
-    with database_dumps.replacing(dump, keeps_others=not progress.replaces):
+    with database_dumps.replacing(dump, keeps_others=not progress.replaces, say=say):
         _tell_newer(say)
         # Its schema may be older than this version's.
         call_command("migrate", verbosity=0)
@@ -153,14 +153,13 @@ def _restore_database(dump: Path, progress: _Progress, say: Callable[[str], None
             )
         cancelled_jobs = cancel_restored()
         progress.may_be_replaced = True
+    log_restored()
     return cancelled_jobs
 
 
 def _tell_newer(say: Callable[[str], None]) -> None:
     """Tell if a newer version has made the schema: after a switch back this one runs with it too."""
-    migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
-    known = {*migrations, *(one for migration in migrations.values() for one in migration.replaces)}
-    if unknown := sorted(MigrationRecorder(connection).applied_migrations().keys() - known):
+    if unknown := sorted(database_dumps.list_unknown_migrations()):
         names = ", ".join(map(".".join, unknown[:3]))
         say(
             f"The backup is of a newer version of Saferoom, whose database this one does not fully know "
@@ -173,7 +172,7 @@ def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
         raise RestoreRefused(
             "A worker is running: stop it, and the web process, before a backup is put back."
         )
-    if any(layout.instances_dir.glob("*/upper/*")) or any(layout.overlays_dir.glob("*/*")):
+    if _has_files(layout):
         raise RestoreRefused(
             f"{layout.root} has files of servers or overlays already, which would be mixed with those of the "
             "backup. Move instances/ and overlays/ away first."
@@ -192,9 +191,46 @@ def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
         )
 
 
+def _has_files(layout: HostLayout) -> bool:
+    """Return whether there are files of servers or overlays. Raises `RestoreRefused` if that cannot be seen."""
+    try:
+        uppers = [path / "upper" for path in _list_folder(layout.instances_dir)]
+        return any(map(_list_folder, [*uppers, *_list_folder(layout.overlays_dir)]))
+    except OSError as error:
+        raise RestoreRefused(
+            f"{error.filename} cannot be looked into: {error.strerror}. Give it to the account that runs "
+            "this, or move it away."
+        ) from error
+
+
+def _list_folder(path: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return list(path.iterdir())  # Path.glob passes over what may not be opened.
+    return []
+
+
+def _make_host_root(layout: HostLayout) -> None:
+    """Make HOST_ROOT if it is not there. Raises `RestoreRefused` if no files can be put there."""
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RestoreRefused(
+            f"The folder {layout.root} cannot be made: {error.strerror}. Make it, and give it to the account "
+            "that runs this, or set HOST_ROOT to another."
+        ) from error
+    for folder in (layout.root, layout.instances_dir, layout.overlays_dir):
+        if os.access(folder, os.F_OK) and not os.access(folder, os.W_OK | os.X_OK):
+            raise RestoreRefused(
+                f"Nothing can be written to {folder}. Give it to the account that runs this, and see "
+                "whether its disk is read-only."
+            )
+
+
 def _has_worker() -> bool:
     """Return whether a worker may be running, also if a clock that was set back makes it doubtful."""
     if Worker._meta.db_table not in connection.introspection.table_names():
+        return False
+    if not database_dumps.is_panels():  # Another program's table has the same name.
         return False
     oldest, _ = Worker.lease_limits()
     return Worker.objects.filter(stopped_at=None, heartbeat_at__gte=oldest).exists()

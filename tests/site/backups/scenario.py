@@ -245,9 +245,9 @@ def rename_table(name: str, new_name: str) -> None:
 
 
 @contextmanager
-def replace_and_be_interrupted(path: Path, *, keeps_others: bool) -> Iterator[None]:
+def replace_and_be_interrupted(path: Path, **options: Any) -> Iterator[None]:
     """Replace the database, and be interrupted as soon as that is done."""
-    with REPLACING(path, keeps_others=keeps_others):
+    with REPLACING(path, **options):
         yield
     raise KeyboardInterrupt
 

@@ -5,11 +5,13 @@ import os
 import stat
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from django.utils import timezone
 
 from hostops.layout import HostLayout
+from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
 from jobs.models import Worker
 from l4d2site.backups import archives, host_files, restoring, sealing
@@ -92,6 +94,30 @@ def test_what_servers_wrote_and_overlays_come_back_and_nothing_else(
     assert (tmp_path / "new/overlays/maps/one.vpk").stat().st_size == 1000
     assert {found.name for found in (tmp_path / "new").iterdir()} == {"instances", "overlays"}
     assert [found.name for found in (tmp_path / "new/instances/alpha").iterdir()] == ["upper"]
+
+
+def test_a_server_whose_folder_cannot_be_entered_is_left_out_and_told(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pipe", "closed"):
+        (root / "instances/alpha/upper" / name).unlink()
+    (root / "instances/aloof").mkdir()
+    (root / "instances/aloof/upper").symlink_to("/etc")
+    (root / "overlays/maps/full/inside").mkdir(parents=True)
+    for number in range(9):
+        (root / f"overlays/maps/full/{number}").touch()
+    monkeypatch.setattr(untrusted, "MAX_ENTRIES", 9)
+    (root / "overlays/theirs/inside").mkdir(parents=True)
+    (root / "overlays/theirs/inside").chmod(0o555)
+    monkeypatch.setattr(os, "chmod", Mock(side_effect=PermissionError(1, "not the owner's")))
+    written = write(tmp_path / "a", "", root)
+    assert [text.split(". ")[0] for text in written.skipped] == [
+        "instances/aloof/upper is a symbolic link where a folder belongs",
+        f"{root}/overlays/maps/full holds more than 9 files, and is not gone through.",
+        "overlays/theirs/inside may not be opened.",
+    ]
+    assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
+    assert "host/overlays/maps/one.vpk" in written.digests
 
 
 def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: Path) -> None:
@@ -223,4 +249,16 @@ def test_nothing_is_put_back_while_a_worker_may_run(
         heartbeat_at=beat_at,
     )
     with pytest.raises(RestoreRefused, match="A worker is running"):
+        restoring._require_empty(HostLayout(tmp_path), replaces=True)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("place", ["instances", "instances/alpha/upper", "overlays/maps"])
+def test_nothing_is_put_back_beside_folders_that_cannot_be_looked_into(
+    tmp_path: Path, place: str
+) -> None:
+    closed = tmp_path / place
+    closed.parent.mkdir(parents=True, exist_ok=True)
+    closed.symlink_to(closed)  # A mode of 000 closes nothing to root.
+    with pytest.raises(RestoreRefused, match=f"{closed} cannot be looked into: Too many levels"):
         restoring._require_empty(HostLayout(tmp_path), replaces=True)

@@ -6,10 +6,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from l4d2site.backups import database_dumps
 from tests.conftest import migrate
 from tests.fire.postgres import USER, Postgres
 from tests.systemd.sandbox import REPOSITORY
@@ -50,6 +55,38 @@ def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "keep_what_is_anothers",
+        "take_the_place_of_namesakes",
+        "tell_what_it_waits_for",
+        "log_when_it_is_done",
+    ],
+)
+def test_a_database_may_hold_more_than_a_panel_and_be_held_by_others(
+    database_url: str, tmp_path: Path, scenario: str
+) -> None:
+    module = "tests.site.backups.strange_databases"
+    done = run_in_panel(database_url, tmp_path, "-m", module, scenario)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.postgres
+def test_a_database_that_takes_any_bytes_can_be_put_back(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with closing(psycopg.connect(as_conninfo(postgres), autocommit=True)) as server:
+        server.execute(
+            "CREATE DATABASE any_bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+    url = postgres.url("any_bytes")
+    migrate(url)
+    module = "tests.site.backups.strange_databases"
+    done = run_in_panel(url, tmp_path, "-m", module, "put_back_any_bytes")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
 @pytest.mark.postgres
 def test_a_backup_is_of_the_panels_database_also_if_a_service_says_where_that_is(
     postgres: Postgres, tmp_path: Path
@@ -67,6 +104,19 @@ def test_a_backup_is_of_the_panels_database_also_if_a_service_says_where_that_is
         PGSERVICEFILE=str(tmp_path / "services"),
     )
     assert "verified" in done.stdout, done.stderr
+
+
+def test_pg_dump_is_told_whom_the_connection_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    trusted = {"requirepeer": "postgres", "ssl_min_protocol_version": "TLSv1.3"}
+    info = SimpleNamespace(get_parameters=lambda: trusted | {"options": "-c statement_timeout=5"})
+    connection = SimpleNamespace(connection=SimpleNamespace(info=info))
+    monkeypatch.setattr(database_dumps, "connection", connection)
+    assert conninfo_to_dict(database_dumps._conninfo()) == trusted
+
+
+def as_conninfo(postgres: Postgres) -> str:
+    """Return where the server's own database is."""
+    return f"host={postgres.root} port=5432 user={USER} dbname=postgres"
 
 
 def run_in_panel(

@@ -1,0 +1,274 @@
+"""Databases that hold more than a panel, or are held by others: `-m tests.site.backups.strange_databases NAME`.
+
+Like `scenario`, whose functions these use: the database has all tables, and no rows.
+"""
+
+import logging
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.contrib.auth.models import User  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.db.migrations.recorder import MigrationRecorder  # noqa: E402
+from django.test.utils import override_settings  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from jobs.models import DeferredAction  # noqa: E402
+from l4d2site.backups import database_dumps, restoring, sealing  # noqa: E402
+from servers.models import Server  # noqa: E402
+from tests.site.backups.scenario import (  # noqa: E402
+    PASSPHRASE,
+    UPPER,
+    back_up_database,
+    make_servers,
+    refuse,
+    say,
+)
+
+ANOTHERS = "has tables of another program, which would be lost: "
+PATH = Path(settings.DATABASES["default"]["NAME"])
+
+
+def execute(*statements: str) -> None:
+    """Execute SQL statements."""
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def fetch(statement: str) -> Any:
+    """Return the only value of the only row."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        [[value]] = cursor.fetchall()
+    return value
+
+
+def keep_what_is_anothers() -> None:
+    """Without --replace, no table, view or sequence of another program is lost, whatever its name."""
+    archive = back_up_database()
+    is_file = connection.vendor == "sqlite"
+    if not is_file:
+        keep_relations()
+    execute("CREATE TABLE jobs_of_the_office (id int)", "INSERT INTO jobs_of_the_office VALUES (7)")
+    execute("CREATE TABLE django_site (id int)")
+    if is_file:
+        said = refuse("restore", str(archive))
+        assert f"{ANOTHERS}django_site, jobs_of_the_office …" in said, said
+    else:
+        say("restore", str(archive))
+    assert fetch("SELECT id FROM jobs_of_the_office") == 7
+    say("restore", str(archive), "--replace")
+    # As docs/deploy.md says.
+    assert "jobs_of_the_office" not in connection.introspection.table_names()
+
+    # A newer version's is the panel's.
+    MigrationRecorder(connection).record_applied("jobs", "9999_later")
+    execute("CREATE TABLE jobs_newer (id int)")
+    say("restore", str(archive))
+    assert "jobs_newer" not in connection.introspection.table_names()
+    # Another program may have its migrations in the same table.
+    MigrationRecorder(connection).record_applied("shop", "0001_initial")
+    execute("CREATE TABLE shop_item (id int)")
+    if is_file:
+        assert f"{ANOTHERS}shop_item …" in refuse("restore", str(archive))
+    else:
+        say("restore", str(archive))
+    assert "shop_item" in connection.introspection.table_names()
+
+
+def keep_relations() -> None:
+    """On PostgreSQL, what is in the backup and in the database is not put back as it was then."""
+    for kind, definition in (
+        ("TABLE", "AS SELECT 1 AS one"),
+        ("SEQUENCE", ""),
+        ("VIEW", "AS SELECT 1 AS one"),
+        ("MATERIALIZED VIEW", "AS SELECT 1 AS one"),
+    ):
+        execute(f"CREATE {kind} accounts_of_others {definition}")
+        [first] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+        say("backup", "--database-only")
+        [archive] = {*settings.BACKUP_DIR.glob("*.saferoom-backup")} - {first}
+        said = refuse("restore", str(archive))
+        assert f"{ANOTHERS}accounts_of_others …" in said, (kind, said)
+        execute(f"DROP {kind} accounts_of_others")
+        archive.unlink()
+
+
+def take_the_place_of_namesakes() -> None:
+    """Another program's tables with the names of the panel's are told; --replace replaces them."""
+    User.objects.create_user("kim")
+    archive = back_up_database()
+    for name in ("django_migrations (id int, foo text)", "jobs_worker (id int)"):
+        empty_database()
+        execute(f"CREATE TABLE {name}")
+        assert f"{ANOTHERS}{name.split()[0]} …" in refuse("restore", str(archive))
+        say("restore", str(archive), "--replace")
+        assert User.objects.filter(username="kim").exists()
+
+
+def empty_database() -> None:
+    """Remove all tables."""
+    if connection.vendor == "sqlite":
+        connection.close()
+        for path in PATH.parent.glob(f"{PATH.name}*"):
+            path.unlink()
+    else:
+        execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+
+def tell_what_it_waits_for() -> None:
+    """A restore waits as long as another program has the database locked, and says so once."""
+    archive = back_up_database()
+    said: list[str] = []
+    with closing(lock_database()) as other:
+        released = threading.Timer(30, other.rollback)
+        released.start()
+
+        def hear(text: str) -> None:
+            said.append(text)
+            if text.startswith("Waiting until another program lets go"):
+                # Long enough that it could be told twice.
+                threading.Timer(1.5, other.rollback).start()
+
+        with patch.object(database_dumps, "LONG_WAIT_SECONDS", 0.5):
+            restoring.restore(archive, PASSPHRASE, replaces=True, say=hear)
+        released.cancel()
+    assert len([text for text in said if text.startswith("Waiting until")]) == 1, said
+    connection.close()
+
+
+def lock_database() -> Any:
+    """Return another connection, in a transaction that keeps a restore waiting."""
+    if connection.vendor == "sqlite":
+        other = sqlite3.connect(PATH, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+    else:
+        other = connection.get_new_connection(connection.get_connection_params())
+        other.autocommit = False
+        other.execute("LOCK TABLE jobs_job IN ACCESS SHARE MODE")
+    return other
+
+
+def log_when_it_is_done() -> None:
+    """The log says that a backup was restored only if it was; what cannot work is told before."""
+    User.objects.create_user("kim")
+    say("backup")
+    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    User.objects.update(username="somebody")
+    with collect_log() as lines:
+        failing = patch.object(restoring, "cancel_restored", side_effect=OSError("It broke."))
+        with failing:
+            refuse("restore", str(archive), "--replace")
+        assert lines == []
+        (settings.VAR_DIR / "file").touch()
+        with override_settings(HOST_ROOT=settings.VAR_DIR / "file/host"):
+            said = refuse("restore", str(archive), "--replace")
+        assert "was not put back. The folder " in said, said
+        assert "/file/host cannot be made: Not a directory. Make it, and give it" in said
+        assert User.objects.filter(username="somebody").exists()
+        say("restore", str(archive), "--replace")
+        [line] = lines
+    assert line.startswith("backup_restored ")
+    if connection.vendor == "sqlite":
+        connection.close()
+        with patch.dict(connection.settings_dict, NAME=str(PATH.parent / "gone/db.sqlite3")):
+            said = refuse("restore", str(archive), "--replace")
+        assert "was not put back. The database cannot be used: unable to open" in said
+        assert said.endswith(
+            f"See whether {PATH.parent}/gone is there, and belongs to the account that runs this."
+        )
+    else:
+        restore_without_its_tablespace()
+
+
+@contextmanager
+def collect_log() -> Iterator[list[str]]:
+    """Yield the lines that are logged of accounts during the block."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("saferoom.accounts")
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def restore_without_its_tablespace() -> None:
+    """On PostgreSQL, a backup can be put back where its tablespace is missing."""
+    execute(
+        "SET allow_in_place_tablespaces = true",
+        "CREATE TABLESPACE large LOCATION ''",
+        "ALTER TABLE jobs_joblog SET TABLESPACE large",
+    )
+    say("backup", "--database-only")
+    archive = max(settings.BACKUP_DIR.glob("*.saferoom-backup"))
+    execute("ALTER TABLE jobs_joblog SET TABLESPACE pg_default", "DROP TABLESPACE large")
+    say("restore", str(archive), "--replace")
+
+
+def put_back_any_bytes() -> None:
+    """In a PostgreSQL database with the encoding SQL_ASCII, what is not UTF-8 stays as it is, or is told."""
+    assert fetch("SHOW server_encoding") == "SQL_ASCII"
+    make_servers()
+    (UPPER / "mine").unlink()
+    execute("SET client_encoding = 'SQL_ASCII'", r"UPDATE auth_user SET username = E'Zo\xeb'")
+    connection.close()
+    archive = back_up_database()
+    execute("UPDATE auth_user SET username = 'somebody'")
+    assert "Will be started once a worker runs: alpha." in say("restore", str(archive), "--replace")
+    assert fetch("SELECT encode(username::bytea, 'hex') FROM auth_user") == "5a6feb"
+
+    User.objects.update(username="somebody")
+    alpha = Server.objects.get(name="alpha")
+    odd = r"UPDATE servers_server SET state_detail = E'\xff' WHERE name = 'alpha'"
+    execute("SET client_encoding = 'SQL_ASCII'", odd)
+    connection.close()
+    archive.unlink()
+    archive = back_up_database()
+    said = refuse("restore", str(archive), "--replace")
+    assert "is put back, but no server that was running is started again: invalid byte" in said, (
+        said
+    )
+    DeferredAction.objects.create(
+        server=alpha, operation="restart", until=timezone.now() + timedelta(days=1)
+    )
+    archive.unlink()
+    archive = back_up_database()
+    User.objects.update(username="as it was")
+    said = refuse("restore", str(archive), "--replace")
+    assert said.startswith("The backup was not put back. The database could not be replaced: ")
+    assert '"UTF8": 0xff. Correct that text where the backup was made, and make it' in said, said
+    assert User.objects.filter(username="as it was").exists()
+
+
+SCENARIOS: dict[str, Callable[[], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        keep_what_is_anothers,
+        take_the_place_of_namesakes,
+        tell_what_it_waits_for,
+        log_when_it_is_done,
+        put_back_any_bytes,
+    )
+}
+
+if __name__ == "__main__":
+    sealing._SCRYPT["n"] = 2**6
+    SCENARIOS[sys.argv[1]]()
