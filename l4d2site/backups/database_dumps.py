@@ -30,13 +30,8 @@ from servers.models import Server
 _OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "channel_binding"),
-    *(
-        "ssl_min_protocol_version",
-        "ssl_max_protocol_version",
-        "requirepeer",
-        "gssencmode",
-        "krbsrvname",
-    ),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+    *("requirepeer", "gssencmode", "krbsrvname"),
 )
 
 
@@ -51,6 +46,9 @@ NEW_SECONDS = 60.0
 
 _RESTRICT, _UNRESTRICT = b"\\restrict ", b"\\unrestrict "
 """How the two lines for psql begin in pg_restore's scripts, which end with the same key."""
+_AS_ANY_BYTES = b"SET client_encoding = 'SQL_ASCII';\n"
+"""In the script of a database that takes any bytes. With this, COPY takes them into any other one too."""
+_AS_UTF8 = b"SET client_encoding = 'UTF8';\n"
 _TEXT = re.compile(rb"""'[^']*'|"[^"]*"|--[^\n]*|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
 """Texts, names and comments in such a script. A quotation mark in one is doubled: one ends, another begins."""
 _OPEN_TEXT = re.compile(rb"""['"]|\$\w*\$""")
@@ -475,11 +473,15 @@ def _execute_script(path: Path) -> None:
     """Execute a script of pg_restore's in the open transaction. psql would need one of its own."""
     lines: list[bytes] = []
     key = b""
+    takes_any_bytes = connection.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     with path.open("rb") as script, driver().Cursor(connection.connection) as cursor:
         for line in script:
             if not key and line.startswith(_RESTRICT):
                 key = line.removeprefix(_RESTRICT)
-            if not (key and line in (_RESTRICT + key, _UNRESTRICT + key)):
+            if line == _AS_ANY_BYTES and not takes_any_bytes:
+                lines.append(_AS_UTF8)
+                takes_any_bytes = True  # The next one is part of a text.
+            elif not (key and line in (_RESTRICT + key, _UNRESTRICT + key)):
                 lines.append(line)
             if not line.endswith(b" FROM stdin;\n"):
                 continue

@@ -258,6 +258,15 @@ def put_back_any_bytes() -> None:
     assert User.objects.filter(username="as it was").exists()
 
 
+def refuse_what_is_no_text() -> None:
+    """The last backup of `put_back_any_bytes` does not fit into a database of UTF-8."""
+    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    said = refuse("restore", str(archive))
+    assert said.startswith("The backup was not put back. The database could not be replaced: ")
+    assert 'byte sequence for encoding "UTF8": 0xff' in said, said
+    assert said.endswith("Correct that text where the backup was made, and make it again."), said
+
+
 SCENARIOS: dict[str, Callable[[], None]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -266,6 +275,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
         tell_what_it_waits_for,
         log_when_it_is_done,
         put_back_any_bytes,
+        refuse_what_is_no_text,
     )
 }
 

@@ -104,6 +104,7 @@ def test_a_server_whose_folder_cannot_be_entered_is_left_out_and_told(
     (root / "instances/aloof").mkdir()
     (root / "instances/aloof/upper").symlink_to("/etc")
     (root / "overlays/maps/full/inside").mkdir(parents=True)
+    (root / "overlays/maps/entered").mkdir()
     for number in range(9):
         (root / f"overlays/maps/full/{number}").touch()
     monkeypatch.setattr(untrusted, "MAX_ENTRIES", 9)
@@ -118,6 +119,7 @@ def test_a_server_whose_folder_cannot_be_entered_is_left_out_and_told(
     ]
     assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
     assert "host/overlays/maps/one.vpk" in written.digests
+    assert "host/overlays/maps/entered" in written.digests
 
 
 def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: Path) -> None:

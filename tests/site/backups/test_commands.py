@@ -80,11 +80,15 @@ def test_a_database_that_takes_any_bytes_can_be_put_back(
         server.execute(
             "CREATE DATABASE any_bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
         )
-    url = postgres.url("any_bytes")
-    migrate(url)
-    module = "tests.site.backups.strange_databases"
-    done = run_in_panel(url, tmp_path, "-m", module, "put_back_any_bytes")
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    migrate(postgres.url("any_bytes"))
+    of_text = postgres.make_database("of_text", template="migrated")
+    for url, scenario in (
+        (postgres.url("any_bytes"), "put_back_any_bytes"),
+        (of_text, "refuse_what_is_no_text"),
+    ):
+        module = "tests.site.backups.strange_databases"
+        done = run_in_panel(url, tmp_path, "-m", module, scenario)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.postgres

@@ -75,12 +75,17 @@ def test_a_failure_of_the_host_is_told_in_words(
 def test_while_a_backup_is_made_another_one_is_refused_and_does_it_no_harm(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dump(path: Path) -> None:
+    def dump_meanwhile(path: Path) -> None:
+        monkeypatch.setattr(database_dumps, "dump", dump)
         with pytest.raises(BusyError, match=r"Another backup is being made in .*/backups\. Wait"):
             make([])
+        assert keeping.read_last() is None
+        dump(path)
+
+    def dump(path: Path) -> None:
         path.write_bytes(b"rows")
 
-    monkeypatch.setattr(database_dumps, "dump", dump)
+    monkeypatch.setattr(database_dumps, "dump", dump_meanwhile)
     make([])
     assert len(list((places / "backups").iterdir())) == 1
     assert keeping.read_last().error == ""  # type: ignore[union-attr]
