@@ -264,3 +264,18 @@ def test_nothing_is_put_back_beside_folders_that_cannot_be_looked_into(
     closed.symlink_to(closed)  # A mode of 000 closes nothing to root.
     with pytest.raises(RestoreRefused, match=f"{closed} cannot be looked into: Too many levels"):
         restoring._require_empty(HostLayout(tmp_path), replaces=True)
+
+
+@pytest.mark.parametrize("place", ["", "instances", "overlays"])
+def test_nothing_is_put_back_where_no_file_could_be_written(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / place
+    closed.mkdir(exist_ok=True)
+
+    def access(path: Path, mode: int) -> bool:
+        return not (path == closed and mode & os.W_OK) and path.exists()
+
+    monkeypatch.setattr(os, "access", access)  # To root, only a read-only disk is closed.
+    with pytest.raises(RestoreRefused, match=rf"written to {closed}\. Give it to the account"):
+        restoring._make_host_root(HostLayout(tmp_path))
