@@ -100,9 +100,11 @@ class JobThreads:
         # Those that have just begun a job should soon take another. Those in `_calls` are only waking up.
         brisk = sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)
         jobs = brisk + len(self._waiting)
-        # If they wait longer than was expected, they are not as short as the latest jobs: a thread for each.
-        is_expected = now - self._submitted_at < AHEAD_SECONDS
-        seconds = self._typical_seconds if is_expected else AHEAD_SECONDS
+        # If one of the newest jobs takes this long, they are not as short as those before: a thread for each.
+        is_one_long = any(
+            self._submitted_at <= began_at <= now - AHEAD_SECONDS for began_at in self._began_at
+        )
+        seconds = AHEAD_SECONDS if is_one_long else self._typical_seconds
         needed = math.ceil(jobs * seconds / AHEAD_SECONDS)
         needed = min(needed, jobs, self._count)
         for _ in range(needed - brisk - self._calls.qsize()):
