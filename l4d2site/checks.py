@@ -121,8 +121,8 @@ def check_database_url(**_options: Any) -> list[CheckMessage]:
     return [
         CheckWarning(
             f"DATABASE_URL seems to name another file than the one that it leads to, {path}.",
-            hint=f"Write sqlite:///{quote(path)} instead, or move the file. An absolute path follows three "
-            "slashes, and %23 and %3F stand for # and ? in it.",
+            hint=f"Write sqlite:///{quote(os.fsencode(path))} instead, or move the file. An absolute path "
+            "follows three slashes, and %23 and %3F stand for # and ? in it.",
             id="saferoom.W005",
         )
     ]

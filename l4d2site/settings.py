@@ -256,9 +256,13 @@ if IS_SQLITE:
     # A relative path leads to the same file wherever a process is started. Once it depended on that: a file
     # that is found so, and not in the panel's folder, is still used. If there are both, one of them is a
     # mistake, and nobody can tell here which one.
-    _here, _in_panel = Path(_path).absolute(), BASE_DIR / _path
+    _here, _in_panel = Path(_path), BASE_DIR / _path
     # Not Path.exists(), which raises for a file that this account may not look at (until Python 3.14).
     _is_here, _is_in_panel = (os.access(path, os.F_OK) for path in (_here, _in_panel))
+    if _is_here:
+        _here = (
+            _here.absolute()
+        )  # Otherwise the folder in which it was started may not even be there.
     require(
         not (_is_here and _is_in_panel) or _here.samefile(_in_panel),
         "DATABASE_URL",

@@ -1,4 +1,4 @@
-"""The transitions of jobs, but for the first, into the queue (`requests`), and the end that a worker stores.
+"""The transitions of jobs, except the first, into the queue (`requests`), and the end that a worker stores.
 
 `claim_jobs` → running; `cancel` → cancelled, or a request to the worker; `give_back` → queued again, or
 cancelled; `recover_stale_jobs` → failed; `cancel_restored` → cancelled. Each is one short transaction, or part

@@ -251,13 +251,14 @@ def test_a_database_that_is_another_than_it_seems_is_told(
     settings: LazySettings, url: str, is_told: bool
 ) -> None:
     settings.DATABASE_URL, settings.IS_SQLITE = url, url.startswith("sqlite:")
-    settings.DATABASES["default"]["NAME"], before = "/srv/p#", settings.DATABASES["default"]["NAME"]
+    path, before = os.fsdecode(b"/srv/p#\xff"), settings.DATABASES["default"]["NAME"]
+    settings.DATABASES["default"]["NAME"] = path
     try:
         messages = check_database_url()
     finally:
         settings.DATABASES["default"]["NAME"] = before
     assert [message.id for message in messages] == ["saferoom.W005"] * is_told
-    assert all("sqlite:////srv/p%23 " in str(message.hint) for message in messages)
+    assert all("sqlite:////srv/p%23%FF " in str(message.hint) for message in messages)
 
 
 def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:

@@ -171,6 +171,17 @@ def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
     assert found == str(tmp_path / "panel.sqlite3")
 
 
+def test_a_relative_database_needs_no_folder_in_which_a_process_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    found = read(DATABASE_URL="sqlite:///panel.sqlite3")["DATABASES"]["default"]["NAME"]
+    assert found == str(PROJECT_DIR / "panel.sqlite3")
+
+
 def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from tests.conftest import migrate
 from tests.fire.postgres import USER, Postgres
 from tests.systemd.sandbox import REPOSITORY
 
+STRANGE = "tests.site.backups.strange_databases"
+
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
@@ -50,9 +52,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, scenario: str) 
 def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
     database_url: str, tmp_path: Path, scenario: str
 ) -> None:
-    # In a separate process, because the commands replace the database that they run on.
-    done = run_in_panel(database_url, tmp_path, "-m", "tests.site.backups.scenario", scenario)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    require_success(database_url, tmp_path, "tests.site.backups.scenario", scenario)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,7 @@ def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
 def test_a_database_may_hold_more_than_a_panel_and_be_held_by_others(
     database_url: str, tmp_path: Path, scenario: str
 ) -> None:
-    module = "tests.site.backups.strange_databases"
-    done = run_in_panel(database_url, tmp_path, "-m", module, scenario)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    require_success(database_url, tmp_path, STRANGE, scenario)
 
 
 @pytest.mark.postgres
@@ -82,13 +80,8 @@ def test_a_database_that_takes_any_bytes_can_be_put_back(
         )
     migrate(postgres.url("any_bytes"))
     of_text = postgres.make_database("of_text", template="migrated")
-    for url, scenario in (
-        (postgres.url("any_bytes"), "put_back_any_bytes"),
-        (of_text, "refuse_what_is_no_text"),
-    ):
-        module = "tests.site.backups.strange_databases"
-        done = run_in_panel(url, tmp_path, "-m", module, scenario)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    require_success(postgres.url("any_bytes"), tmp_path, STRANGE, "put_back_any_bytes")
+    require_success(of_text, tmp_path, STRANGE, "refuse_what_is_no_text")
 
 
 @pytest.mark.postgres
@@ -121,6 +114,12 @@ def test_pg_dump_is_told_whom_the_connection_trusts(monkeypatch: pytest.MonkeyPa
 def as_conninfo(postgres: Postgres) -> str:
     """Return where the server's own database is."""
     return f"host={postgres.root} port=5432 user={USER} dbname=postgres"
+
+
+def require_success(database_url: str, tmp_path: Path, module: str, scenario: str) -> None:
+    """Run a scenario in a separate process, because the commands replace the database that they run on."""
+    done = run_in_panel(database_url, tmp_path, "-m", module, scenario)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
 def run_in_panel(
