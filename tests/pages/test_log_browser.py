@@ -191,6 +191,28 @@ def test_a_flood_leaves_the_page_usable(open_page: OpenPage, running_job: Job) -
     expect(page.locator("[data-log-status]")).to_have_text("Showing older lines")
 
 
+def test_a_flood_is_shown_by_a_browser_that_gets_no_time(
+    open_page: OpenPage, running_job: Job
+) -> None:
+    """At each of its first looks at the clock, a frame's time is over, as on a busy computer."""
+    page = open_page()
+    page.add_init_script("""
+        const now = performance.now.bind(performance);
+        let late = 0;
+        performance.now = () => now() + (late += late < 50_000 ? 1_000 : 0);
+    """)
+    page.goto(running_job.get_absolute_url())
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    begin_stage(running_job, "Downloading", 300)
+    # The browser gets them while it is busy, so that more wait than are shown.
+    page.evaluate("setTimeout(() => { const end = Date.now() + 2_000; while (Date.now() < end); })")
+    add_lines(running_job, 201, 5_200)
+    expect(page.locator("[data-log-earlier]")).to_be_attached(timeout=20_000)
+    expect(line(page, 5_200)).to_be_attached(timeout=30_000)
+    assert shown_seqs(page) == list(range(5_201 - MOST_ROWS, 5_201))
+    assert stage_names(page) == ["Downloading"]
+
+
 def test_a_flood_does_not_take_away_what_is_being_read(
     open_page: OpenPage, running_job: Job
 ) -> None:

@@ -6,8 +6,7 @@ import { readRange, selectLines } from "./permalink.js";
 
 const BUDGET_MS = 6;
 const PORTION = 20;
-// If one frame is not enough for all, some frames are left to the browser and the reader.
-const PAUSE_MS = 40;
+const PAUSE_MS = 40; // If one frame is not enough for all, some are left to the browser and the reader.
 
 export class Inflow {
   #waiting = [];
@@ -53,8 +52,9 @@ export class Inflow {
 
   #add(most) {
     const until = performance.now() + BUDGET_MS;
-    for (let room = most; room > 0 && this.#waiting.length && performance.now() < until; room -= PORTION) {
+    for (let room = most; room > 0 && this.#waiting.length; room -= PORTION) {
       this.rows.add(this.#waiting.splice(0, Math.min(PORTION, room)));
+      if (this.rows.last && performance.now() >= until) return; // A link to other lines needs a row to start from.
     }
   }
 }
