@@ -130,7 +130,6 @@ class LogWriter:
                 self._add(job, last_lines)
                 self._of(job).ending = ending
                 self._ended_at = min(self._ended_at, monotonic())
-                self._is_urgent = self._is_urgent or not can_wait
             self._given_up.discard(job.id)
         if is_unwanted:
             self._on_settled(job, False)
@@ -171,8 +170,10 @@ class LogWriter:
                 return inf
             if self._is_urgent or self._waiting >= self._batch_lines:
                 return 0.0
+            # An end after which jobs have been claimed can wait for theirs, although none waited when it came. It
+            # would be stored while they begin, and everything that competes for Python's lock is slow.
+            ends_due_at = self._ended_at + (END_SECONDS if self._has_waiting_jobs() else 0)
             # Lines that come after a pause are stored at once; lines that follow closely are stored together.
-            ends_due_at = self._ended_at + END_SECONDS
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
             return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
 

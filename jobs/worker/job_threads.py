@@ -31,8 +31,11 @@ Two pages of the queue: for one more job, a claim would read a third.
 """
 LATE_SECONDS = 0.05
 """Waiting jobs are given back if every thread is busy this long after the newest submission."""
-WEIGHT = 1 / 4
-"""Weight of the newest sample in the moving average of job duration."""
+WEIGHT = 1 / 32
+"""Weight of the newest sample in the moving average of job duration.
+
+Some short jobs wait several milliseconds for Python's lock. None of them alone should make the others look long.
+"""
 IDLE = -math.inf
 """Stands for the time at which a thread has begun its job, while it has none."""
 

@@ -101,19 +101,19 @@ def test_while_jobs_are_short_one_thread_does_them_unless_it_is_held_up(
     def have_begun(count: int) -> bool:
         return has_begun(work, list(range(count))) and threads._calls.empty()
 
-    submit(threads, *range(60))
-    wait_until(partial(have_begun, 60), 10, "not all have begun")
+    submit(threads, *range(300))
+    wait_until(partial(have_begun, 300), 10, "not all have begun")
     work.is_open.clear()
-    submit(threads, *range(60, 90))
-    wait_until(partial(have_begun, 61), 10, "no thread has begun a job")
+    submit(threads, *range(300, 330))
+    wait_until(partial(have_begun, 301), 10, "no thread has begun a job")
     clock.advance(0.6 * AHEAD_SECONDS)
     threads.take_back()
-    assert have_begun(61)
+    assert have_begun(301)
     clock.advance(0.6 * AHEAD_SECONDS)
     threads.take_back()
-    wait_until(partial(has_begun, work, list(range(64))), 10, "not all threads have begun a job")
+    wait_until(partial(has_begun, work, list(range(304))), 10, "not all threads have begun a job")
     work.is_open.set()
-    wait_until(partial(have_begun, 90), 10, "some have not begun")
+    wait_until(partial(have_begun, 330), 10, "some have not begun")
 
 
 def test_what_is_submitted_while_a_thread_falls_idle_is_begun(start: Open, work: Work) -> None:
@@ -149,11 +149,26 @@ def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
         submit(job_threads, *range(count))
         wait_until(lambda: job_threads.places == places, 10, f"not {places} places")
 
-    do(40, AHEAD_SECONDS / 10.5, 1 + 10)
-    do(60, 0.0, MOST_PLACES)
+    do(300, AHEAD_SECONDS / 10.5, 1 + 10)
+    do(300, 0.0, MOST_PLACES)
     do(1, 1.0, 1)
-    do(40, AHEAD_SECONDS / 2.5, 1 + 2)
-    do(40, AHEAD_SECONDS * 1.1, 1)
+    do(300, AHEAD_SECONDS / 2.5, 1 + 2)
+    do(300, AHEAD_SECONDS * 1.1, 1)
+
+
+def test_a_short_job_that_waits_for_the_lock_of_python_changes_little(
+    start: Open, work: Work
+) -> None:
+    threads = start(4)
+    work.seconds = AHEAD_SECONDS / 500
+    submit(threads, *range(300))
+    wait_until(lambda: threads.places == MOST_PLACES, 10, "they do not count as short")
+    work.seconds = AHEAD_SECONDS / 2
+    submit(threads, 300)
+    wait_until(partial(has_begun, work, list(range(301))), 10, "it is not begun")
+    submit(threads, 301)
+    wait_until(partial(has_begun, work, list(range(302))), 10, "the next is not begun")
+    assert threads.places > MOST_PLACES / 2
 
 
 def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
