@@ -21,7 +21,7 @@ from jobs.models import LogStream
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 0.01
-"""How long the end of a job may wait for the ends of others."""
+"""How long the end of a job may wait for the ends of others, once the batch before is stored."""
 
 
 class LineClock:
@@ -87,6 +87,7 @@ class LogWriter:
         self._is_urgent = False
         self._taken_at = 0.0
         self._ended_at = inf
+        self._settled_at = 0.0
         self._batch: list[Entries] = []
         self._clock = LineClock()
         self._caps = LogCaps()
@@ -170,9 +171,11 @@ class LogWriter:
                 return inf
             if self._is_urgent or self._waiting >= self._batch_lines:
                 return 0.0
-            # An end after which jobs have been claimed can wait for theirs, although none waited when it came. It
-            # would be stored while they begin, and everything that competes for Python's lock is slow.
-            ends_due_at = self._ended_at + (END_SECONDS if self._has_waiting_jobs() else 0)
+            # An end can wait for those of jobs that were claimed since, with the batch before. Otherwise it
+            # would be stored while they begin, and threads that compete for Python's lock are slow.
+            ends_due_at = self._ended_at
+            if self._has_waiting_jobs():
+                ends_due_at = max(self._ended_at, self._settled_at) + END_SECONDS
             # Lines that come after a pause are stored at once; lines that follow closely are stored together.
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
             return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
@@ -201,6 +204,7 @@ class LogWriter:
         batch, self._batch = self._batch, []
         for part in batch:
             self._settle(part)
+        self._settled_at = monotonic()
 
     def store(self) -> None:
         """Store what is due, in a separate transaction."""

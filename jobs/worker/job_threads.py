@@ -34,7 +34,7 @@ LATE_SECONDS = 0.05
 WEIGHT = 1 / 32
 """Weight of the newest sample in the moving average of job duration.
 
-Some short jobs wait several milliseconds for Python's lock. None of them alone should make the others look long.
+Some short jobs wait several milliseconds for Python's lock. One of these must not make the others look long.
 """
 IDLE = -math.inf
 """Stands for the time at which a thread has begun its job, while it has none."""

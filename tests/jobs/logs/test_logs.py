@@ -262,6 +262,27 @@ class TestWriter:
         has_more[0] = True
         assert writer.due_in_seconds() == pytest.approx(END_SECONDS)
 
+    def test_an_end_that_came_during_a_long_transaction_waits_for_those_of_its_claims(
+        self, job: ClaimedJob, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(log_writer, "monotonic", lambda: now)
+        has_more = [False]
+        writer = LogWriter(
+            on_settled=lambda _job, _is_stored: None,
+            on_given_up=lambda _job: None,
+            has_waiting_jobs=lambda: has_more[0],
+        )
+        writer.finish(job, Ending(JobState.SUCCEEDED, 0))
+        assert writer.take_due() == 1
+        writer.finish(replace(job, id=job.id + 1), Ending(JobState.SUCCEEDED, 0))
+        now += 2 * END_SECONDS
+        writer.settle_batch()
+        has_more[0] = True
+        assert writer.due_in_seconds() == pytest.approx(END_SECONDS)
+        now += 1.01 * END_SECONDS
+        assert writer.due_in_seconds() == 0
+
     def test_an_end_that_waits_is_seen_by_a_look_at_the_same_moment(self, job: ClaimedJob) -> None:
         looks: list[float] = []
 
