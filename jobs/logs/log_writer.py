@@ -49,9 +49,9 @@ class LogWriter:
     """Takes the output of running jobs from any thread; one thread stores it whenever something is due.
 
     A batch of lines is due `batch_seconds` after the last batch, or as soon as there are `batch_lines`; a stage
-    or the end of a job is due at once. But while `has_waiting_jobs`, which says whether claimed jobs wait for a
-    thread, an end waits for theirs, up to `END_SECONDS`. `on_due` is called when `due_in_seconds` may have
-    become shorter, except by an end that waits so: meanwhile, the storing thread has to look by itself.
+    or the end of a job is due at once. But while `has_jobs_ahead`, which says whether claimed jobs wait behind
+    others for a thread, an end waits for theirs, up to `END_SECONDS`. `on_due` is called when `due_in_seconds`
+    may have become shorter, except by an end that waits so: the storing thread has to look by itself then.
 
     At most `max_waiting` lines, and about `max_waiting_chars` characters, wait here. Beyond that `line` blocks,
     and with it the command that writes them. `on_settled` is called for each end, with whether it was stored.
@@ -66,7 +66,7 @@ class LogWriter:
         on_settled: Callable[[ClaimedJob, bool], None],
         on_given_up: Callable[[ClaimedJob], None],
         on_due: Callable[[], None] = lambda: None,
-        has_waiting_jobs: Callable[[], bool] = lambda: False,
+        has_jobs_ahead: Callable[[], bool] = lambda: False,
         batch_lines: int = 500,
         batch_seconds: float = 0.03,
         max_waiting: int = 20_000,
@@ -75,7 +75,7 @@ class LogWriter:
         self._on_settled = on_settled
         self._on_given_up = on_given_up
         self._on_due = on_due
-        self._has_waiting_jobs = has_waiting_jobs
+        self._has_jobs_ahead = has_jobs_ahead
         self._batch_lines = batch_lines
         self._batch_seconds = batch_seconds
         self._max_waiting = max_waiting
@@ -124,7 +124,7 @@ class LogWriter:
         """Have the job's end stored soon, after its last line; `on_settled` reports whether it was."""
         with self._changed:
             # Under the lock: the storing thread asks the same first, and then takes the lock to see this end.
-            can_wait = self._has_waiting_jobs()
+            can_wait = self._has_jobs_ahead()
             is_unwanted = self._is_unwanted(job)
             last_lines = self._caps.finish(job)
             if not is_unwanted:
@@ -174,7 +174,7 @@ class LogWriter:
             # An end can wait for those of jobs that were claimed since, with the batch before. Otherwise it
             # would be stored while they begin, and threads that compete for Python's lock are slow.
             ends_due_at = self._ended_at
-            if self._has_waiting_jobs():
+            if self._has_jobs_ahead():
                 ends_due_at = max(self._ended_at, self._settled_at) + END_SECONDS
             # Lines that come after a pause are stored at once; lines that follow closely are stored together.
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf

@@ -29,6 +29,8 @@ MOST_PLACES = 128
 
 Two pages of the queue: for one more job, a claim would read a third.
 """
+NOT_SHORT_SECONDS = 2 * AHEAD_SECONDS
+"""Jobs that take this long, or longer, are all the same here: none is claimed ahead, and each gets a thread."""
 LATE_SECONDS = 0.05
 """Waiting jobs are given back if every thread is busy this long after the newest submission."""
 WEIGHT = 1 / 32
@@ -65,7 +67,7 @@ class JobThreads:
         self._began_at = [IDLE] * count
         self._submitted_at = 0.0
         # So long that nothing is claimed ahead until jobs have proved short.
-        self._typical_seconds = LATE_SECONDS
+        self._typical_seconds = NOT_SHORT_SECONDS
         # A thread refuses a job that was claimed longer ago: another worker may have failed it.
         self._longest_wait_seconds = settings.JOB_WORKER_LEASE_SECONDS / 2
         self._threads = [
@@ -103,11 +105,13 @@ class JobThreads:
         # Those that have just begun a job should soon take another. Those in `_calls` are only waking up.
         brisk = sum(now - began_at < AHEAD_SECONDS for began_at in self._began_at)
         jobs = brisk + len(self._waiting)
-        # If one of the newest jobs takes this long, they are not as short as those before: a thread for each.
+        # If one of the newest jobs takes this long, or some of them have still not begun, they are not as short
+        # as those before: a thread for each.
         is_one_long = any(
             self._submitted_at <= began_at <= now - AHEAD_SECONDS for began_at in self._began_at
         )
-        seconds = AHEAD_SECONDS if is_one_long else self._typical_seconds
+        are_late = now - self._submitted_at > 2 * AHEAD_SECONDS
+        seconds = AHEAD_SECONDS if is_one_long or are_late else self._typical_seconds
         needed = math.ceil(jobs * seconds / AHEAD_SECONDS)
         needed = min(needed, jobs, self._count)
         for _ in range(needed - brisk - self._calls.qsize()):
@@ -123,6 +127,10 @@ class JobThreads:
         """Return whether a claimed job waits for a thread."""
         return bool(self._waiting)
 
+    def has_ahead(self) -> bool:
+        """Return whether a claimed job waits for which no thread is waking up."""
+        return len(self._waiting) > self._calls.qsize()
+
     def look_in_seconds(self) -> float:
         """Return in how many seconds to check for ends and for jobs to `take_back`; infinity for no need."""
         if self._refused:
@@ -137,7 +145,7 @@ class JobThreads:
         is_stuck = self.has_waiting() and IDLE not in self._began_at
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
             # Even the newest one has waited too long: the running jobs take longer than expected.
-            self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
+            self._typical_seconds = NOT_SHORT_SECONDS
             self._refused.extend(plan for plan, _claimed_at in take_each(self._waiting))
         elif self.has_waiting():
             self._wake_threads()
@@ -165,7 +173,8 @@ class JobThreads:
             self._began_at[number] = began_at
             self._carry_out(plan)
             seconds = boot_seconds() - began_at
-            self._typical_seconds += (seconds - self._typical_seconds) * WEIGHT
+            typical = self._typical_seconds + (seconds - self._typical_seconds) * WEIGHT
+            self._typical_seconds = min(typical, NOT_SHORT_SECONDS)
         self._began_at[number] = IDLE
 
 

@@ -106,7 +106,7 @@ class WorkerLoop:
         self._threads = JobThreads(self.concurrency, self._execute, on_refused=self._wake.set)
         self._writer = LogWriter(
             on_due=self._wake.set,
-            has_waiting_jobs=self._threads.has_waiting,
+            has_jobs_ahead=self._threads.has_ahead,
             on_settled=self._let_go,
             on_given_up=lambda job: self._running.cancel(job.id),
         )

@@ -246,7 +246,7 @@ class TestWriter:
             on_settled=lambda _job, _is_stored: None,
             on_given_up=lambda _job: None,
             on_due=lambda: told.append(1),
-            has_waiting_jobs=lambda: has_more[0],
+            has_jobs_ahead=lambda: has_more[0],
         )
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert not told
@@ -271,7 +271,7 @@ class TestWriter:
         writer = LogWriter(
             on_settled=lambda _job, _is_stored: None,
             on_given_up=lambda _job: None,
-            has_waiting_jobs=lambda: has_more[0],
+            has_jobs_ahead=lambda: has_more[0],
         )
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert writer.take_due() == 1
@@ -295,7 +295,7 @@ class TestWriter:
         writer = LogWriter(
             on_settled=lambda _job, _is_stored: None,
             on_given_up=lambda _job: None,
-            has_waiting_jobs=ask,
+            has_jobs_ahead=ask,
         )
         looking = threading.Thread(target=lambda: looks.append(writer.due_in_seconds()))
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -151,8 +152,8 @@ def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
 
     do(300, AHEAD_SECONDS / 10.5, 1 + 10)
     do(300, 0.0, MOST_PLACES)
-    do(1, 1.0, 1)
-    do(300, AHEAD_SECONDS / 2.5, 1 + 2)
+    do(1, 600.0, 1)
+    do(150, AHEAD_SECONDS / 2.5, 1 + 2)
     do(300, AHEAD_SECONDS * 1.1, 1)
 
 
@@ -169,6 +170,56 @@ def test_a_short_job_that_waits_for_the_lock_of_python_changes_little(
     submit(threads, 301)
     wait_until(partial(has_begun, work, list(range(302))), 10, "the next is not begun")
     assert threads.places > MOST_PLACES / 2
+
+
+def test_nothing_is_ahead_of_threads_that_are_waking_up(work: Work) -> None:
+    """They have been woken for these jobs, and have not had the time to take them."""
+    threads = JobThreads(2, work.carry_out, work.has_refused.set)
+    submit(threads, 1, 2)
+    assert threads.has_waiting()
+    assert not threads.has_ahead()
+    submit(threads, 3)
+    assert threads.has_ahead()
+
+
+def test_more_threads_are_woken_for_jobs_that_turn_out_to_take_milliseconds(
+    start: Open, work: Work, clock: Clock
+) -> None:
+    calls = HeldCalls()
+    threads = JobThreads(4, work.carry_out, work.has_refused.set)
+    threads._calls = calls
+    looks: list[int] = []
+
+    def carry_out_and_look(plan: Plan) -> None:
+        """Look as the worker's main thread does: about every hundredth of a second."""
+        Work.carry_out(work, plan)
+        calls.held = 0
+        threads.take_back()
+        looks.append(calls.held)
+
+    with threads:
+        submit(threads, *range(300))
+        wait_until(lambda: threads.places == MOST_PLACES, 10, "they do not count as short")
+        wait_until(lambda: not threads.has_waiting(), 10, "they are not done")
+        work.seconds = 0.9 * AHEAD_SECONDS
+        threads._carry_out = carry_out_and_look
+        submit(threads, *range(300, 308))
+        calls.holds = True
+        wait_until(lambda: len(looks) == 8, 10, "not all are carried out")
+    assert looks[:4] == [0, 0, 3, 3]
+
+
+class HeldCalls(SimpleQueue[bool]):
+    """Counts the calls that would wake a thread, and holds them back."""
+
+    holds = False
+    held = 0
+
+    def put(self, item: bool, *args: Any, **options: Any) -> None:
+        if item and self.holds:
+            self.held += 1
+        else:
+            super().put(item, *args, **options)
 
 
 def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
