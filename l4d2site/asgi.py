@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -15,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
 django_application = get_asgi_application()
 
 from django.conf import settings  # noqa: E402 - Django has to be set up first
+from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.http import HttpRequest, HttpResponseBase  # noqa: E402
 
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
@@ -81,9 +83,22 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         has_left.set()
 
 
+def has_static_files(folder: Path) -> bool:
+    """Return whether static files are collected. Raises `ImproperlyConfigured` if they may not be read."""
+    try:
+        os.scandir(folder).close()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise ImproperlyConfigured(
+            f"STATIC_ROOT is {folder}, which this account may not look at. Without its files, no page can be "
+            "made: give it to the account that runs this, or set STATIC_ROOT to another folder."
+        ) from error
+    return True
+
+
 served: Application = serve
-# access() first: until Python 3.14, is_dir() raises for a folder that this account may not look at.
-if os.access(settings.STATIC_ROOT, os.R_OK | os.X_OK) and settings.STATIC_ROOT.is_dir():
+if has_static_files(settings.STATIC_ROOT):
     # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
     served = ServeStaticASGI(
         serve,

@@ -74,6 +74,17 @@ def require(is_valid: bool, name: str, expected: str) -> None:
 require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
 
 
+def has_tables(database: Path) -> bool:
+    """Return whether there is an SQLite database with a table: one with a second page, or with a log."""
+    log = Path(f"{database}-wal")
+    try:
+        return database.stat().st_size > 4096 or (
+            os.access(log, os.F_OK) and log.stat().st_size > 0
+        )
+    except OSError:  # It is not there, or this account may not look at it.
+        return False
+
+
 # Anything that is no boolean is refused: django-environ alone would read DEBUG=ture as False.
 def read_bool(name: str, default: bool) -> bool:
     """Return the boolean variable `name`."""
@@ -255,14 +266,11 @@ if IS_SQLITE:
     )
     # A relative path leads to the same file wherever a process is started. Once it depended on that: a file
     # that is found so, and not in the panel's folder, is still used. If there are both, one of them is a
-    # mistake, and nobody can tell here which one.
+    # mistake, and nobody can tell here which one. One without a table does not count: any command makes it.
     _here, _in_panel = Path(_path), BASE_DIR / _path
-    # Not Path.exists(), which raises for a file that this account may not look at (until Python 3.14).
-    _is_here, _is_in_panel = (os.access(path, os.F_OK) for path in (_here, _in_panel))
-    if _is_here:
-        _here = (
-            _here.absolute()
-        )  # Otherwise the folder in which it was started may not even be there.
+    _is_here, _is_in_panel = map(has_tables, (_here, _in_panel))
+    if _is_here:  # Otherwise the folder in which it was started may not even be there.
+        _here = _here.absolute()
     require(
         not (_is_here and _is_in_panel) or _here.samefile(_in_panel),
         "DATABASE_URL",

@@ -108,6 +108,6 @@ def remove_left_behind(folder: Path) -> None:
     """Remove the partial files of a `collectstatic` that was killed. Another one may be running now."""
     before = time.time() - LEFT_AFTER_SECONDS
     for path in folder.rglob("*.partial"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # It may be another account's.
             if _PARTIAL.fullmatch(path.name) and path.stat().st_mtime < before:
                 path.unlink()

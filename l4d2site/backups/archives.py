@@ -52,6 +52,7 @@ class Written:
     digests: dict[str, str] = field(default_factory=dict)
     files: int = 0
     skipped: list[str] = field(default_factory=list)
+    trees_left_out: int = 0
 
 
 class Writer:
@@ -103,6 +104,13 @@ class Writer:
 
     def add_tree(self, root: Path, place: str) -> None:
         """Add a tree of the host, whatever its game does at the same time."""
+        try:
+            self._add_entries(root, place)
+        except host_files.TreeClosedError as error:
+            self.written.skipped.append(str(error))
+            self.written.trees_left_out += 1
+
+    def _add_entries(self, root: Path, place: str) -> None:
         for info, descriptor in host_files.entries(root, place, self.written.skipped.append):
             info.name = HOST + info.name
             if descriptor is None:

@@ -24,6 +24,10 @@ OPAQUE = "user.overlay.opaque"
 _OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
 
 
+class TreeClosedError(Exception):
+    """A tree cannot be opened, so that nothing of it can be read; the text says which, and why."""
+
+
 def places(layout: HostLayout) -> Iterator[str]:
     """Yield the trees' paths relative to the host's root. A tree may be gone by the time it is read."""
     root = layout.root
@@ -40,10 +44,12 @@ def entries(
     """Yield a tree's entries as headers, each regular file with an open descriptor that the caller closes.
 
     Calls `on_skipped` for anything that is no file, folder, link or whiteout, or that cannot be opened, and for
-    a folder with too many names.
+    a folder with too many names. Raises `TreeClosedError`.
+
+    The folder that contains the trees is trusted like `root`: it may be a link to another disk.
     """
     try:
-        with untrusted.open_folder(root / place, root) as top:
+        with untrusted.open_folder(root / place, root / Path(place).parts[0]) as top:
             waiting = [""]
             while waiting:
                 inside = waiting.pop()
@@ -84,7 +90,7 @@ def entries(
     except FileNotFoundError:  # A server that was never started has no such folder.
         return
     except UntrustedFileError as error:
-        on_skipped(str(error))
+        raise TreeClosedError(f"{place} cannot be opened: {error}") from error
 
 
 def _list_names(folder: int, on_skipped: Callable[[str], None]) -> list[str]:

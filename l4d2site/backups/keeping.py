@@ -18,7 +18,7 @@ from jobs.database import is_shared
 
 
 class BusyError(Exception):
-    """Another process makes a backup; the text says so."""
+    """Another process makes a backup, or puts one back; the text says so."""
 
 
 ENDING = ".saferoom-backup"
@@ -39,6 +39,8 @@ class LastBackup:
     has_host_files: bool = False
     error: str = ""
     has_content: bool = False
+    trees_left_out: int = 0
+    """How many servers' and overlays' folders it lacks, because they could not be opened."""
 
     @property
     def at(self) -> datetime:
@@ -50,6 +52,11 @@ class LastBackup:
         """What is wrong with it, in a sentence; empty if nothing is."""
         if self.error:
             return f"The last backup failed: {self.error}"
+        if self.trees_left_out:
+            return (
+                f"Servers or overlays that the last backup lacks: {self.trees_left_out}. "
+                "journalctl -u saferoom-backup says which."
+            )
         if timezone.now() - self.at > LATE:
             return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
         return ""
@@ -70,7 +77,7 @@ def make_folder() -> Path:
 
 @contextmanager
 def only_one() -> Iterator[Path]:
-    """Yield BACKUP_DIR, where nobody else makes or removes a backup during the block.
+    """Yield BACKUP_DIR, where nobody else makes, removes or restores a backup during the block.
 
     Raises `BusyError` if somebody does. The folder itself is locked: a file in it could belong to another
     account. If the process dies, the kernel unlocks it.
@@ -82,7 +89,7 @@ def only_one() -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(
-                f"Another backup is being made in {folder}. Wait until it is there."
+                f"Another backup is being made in {folder}, or put back. Wait until that is done."
             ) from error
         yield folder
     finally:
@@ -115,17 +122,19 @@ def partial_path(path: Path) -> Path:
 
 
 def remove_old(
-    folder: Path, *, keep: int, keep_bytes: int, say: Callable[[str], None]
+    folder: Path, made: Path, *, keep: int, keep_bytes: int, say: Callable[[str], None]
 ) -> list[Path]:
     """Remove unfinished backups, and the oldest ones beyond this number and this total size.
 
-    The newest stays, whatever its size. Returns what was removed, and tells what could not be. The caller is in
-    `only_one`: otherwise an unfinished one could be another process's.
+    The one that was just `made` stays, whatever its size, and counts as the newest: a person may have given
+    another one a name, or a clock may have been ahead. Returns what was removed, and tells what could not be.
+    The caller is in `only_one`: otherwise an unfinished one could be another process's.
     """
     old = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
     kept: list[Path] = []
     total = 0
-    for path in sorted(folder.glob(f"*{ENDING}"), reverse=True):
+    by_age = sorted(folder.glob(f"*{ENDING}"), key=lambda path: (path == made, path), reverse=True)
+    for path in by_age:
         try:
             status = path.stat()
         except OSError as error:

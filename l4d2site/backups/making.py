@@ -33,6 +33,8 @@ class Made:
     skipped: tuple[str, ...]
     is_sealed: bool
     removed: tuple[Path, ...]
+    trees_left_out: int
+    """How many of `skipped` are all that a server wrote, or a whole overlay."""
 
 
 def make_backup(
@@ -60,6 +62,7 @@ def make_backup(
             made.is_sealed,
             with_host_files,
             has_content=with_content,
+            trees_left_out=made.trees_left_out,
         ),
         say,
     )
@@ -102,12 +105,24 @@ def _make(
         say(f"A power cut may still undo the backup, as {folder} was not synced: {error}.")
     try:
         removed = keeping.remove_old(
-            folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES, say=say
+            folder,
+            path,
+            keep=settings.BACKUP_KEEP,
+            keep_bytes=settings.BACKUP_KEEP_BYTES,
+            say=say,
         )
     except OSError as error:
         say(f"Old backups in {folder} could not be removed: {error}.")
-    skipped = tuple(writer.written.skipped)
-    return Made(path, size, members, skipped, bool(passphrase), tuple(removed))
+    written = writer.written
+    return Made(
+        path,
+        size,
+        members,
+        tuple(written.skipped),
+        bool(passphrase),
+        tuple(removed),
+        written.trees_left_out,
+    )
 
 
 @contextlib.contextmanager

@@ -50,12 +50,13 @@ class Restored:
 def restore(path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]) -> Restored:
     """Restore the backup at `path`.
 
-    If it raises `RestoreUnfinished`, the database is put back, or may be; with `RestoreRefused`, `DumpError`,
-    `ArchiveError` and `KeyboardInterrupt`, nothing is changed.
+    If it raises `RestoreUnfinished`, the database is put back, or may be; with `RestoreRefused`, `BusyError`,
+    `DumpError`, `ArchiveError` and `KeyboardInterrupt`, nothing is changed.
     """
     progress = _Progress(replaces)
     try:
-        return _restore(path, passphrase, progress, say)
+        with keeping.only_one():  # A backup that is made now would have half of it.
+            return _restore(path, passphrase, progress, say)
     except KeyboardInterrupt as error:
         if not progress.may_be_replaced:
             raise
@@ -218,6 +219,11 @@ def _make_host_root(layout: HostLayout) -> None:
             f"The folder {layout.root} cannot be made: {error.strerror}. Make it, and give it to the account "
             "that runs this, or set HOST_ROOT to another."
         ) from error
+    for folder in (layout.instances_dir, layout.overlays_dir):
+        if folder.is_symlink() or (os.access(folder, os.F_OK) and not folder.is_dir()):
+            raise RestoreRefused(
+                f"{folder} is not a folder, and nothing is put back through a link. Move it away first."
+            )
     for folder in (layout.root, layout.instances_dir, layout.overlays_dir):
         if os.access(folder, os.F_OK) and not os.access(folder, os.W_OK | os.X_OK):
             raise RestoreRefused(

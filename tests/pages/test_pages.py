@@ -19,7 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.models import Job
-from l4d2site.staticfiles import HashedStaticFilesStorage
+from l4d2site.staticfiles import HashedStaticFilesStorage, remove_left_behind
 from servers.models import Host, Overlay, Server
 
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
@@ -440,6 +440,21 @@ def test_what_a_killed_collectstatic_left_is_removed_once_it_is_a_day_old(
     assert (tmp_path / names[0]).exists()
     hash_names(static_files)
     assert [name for name in (*names, *others) if (tmp_path / name).exists()] == [*others]
+
+
+def test_what_a_killed_collectstatic_of_another_account_left_does_no_harm(
+    static_files: HashedStaticFilesStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "js/a.js.0123abcd.partial"
+    left.touch()
+    os.utime(left, (0, 0))
+
+    def refuse(path: Path, *_args: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    remove_left_behind(tmp_path)
+    assert left.exists()
 
 
 @pytest.mark.parametrize(

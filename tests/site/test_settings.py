@@ -166,7 +166,7 @@ def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "panel.sqlite3").touch()
+    (tmp_path / "panel.sqlite3").write_bytes(bytes(8192))
     found = read(DATABASE_URL="sqlite:///panel.sqlite3")["DATABASES"]["default"]["NAME"]
     assert found == str(tmp_path / "panel.sqlite3")
 
@@ -189,8 +189,8 @@ def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
     monkeypatch.chdir(tmp_path)
     in_panel = PROJECT_DIR / f"{tmp_path.name}.sqlite3"
     here, url = tmp_path / in_panel.name, f"sqlite:///{in_panel.name}"
-    here.touch()
-    in_panel.touch()
+    here.write_bytes(bytes(8192))
+    in_panel.write_bytes(bytes(8192))
     try:
         with pytest.raises(ImproperlyConfigured, match="with four slashes") as refused:
             read(DATABASE_URL=url)
@@ -199,6 +199,11 @@ def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
             assert read(DATABASE_URL=f"sqlite:///{path}")["DATABASES"]["default"]["NAME"] == str(
                 path
             )
+        here.write_bytes(bytes(4096))  # What a command leaves that only connects.
+        assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == str(in_panel)
+        (tmp_path / f"{here.name}-wal").write_bytes(bytes(8192))
+        with pytest.raises(ImproperlyConfigured, match="with four slashes"):
+            read(DATABASE_URL=url)
         here.unlink()
         here.symlink_to(in_panel)
         assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == str(in_panel)

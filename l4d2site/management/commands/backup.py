@@ -52,6 +52,10 @@ class Command(BaseCommand):
             self.stderr.write(f"Left out: {text}")
         if len(made.skipped) > 20:
             self.stderr.write(f"Left out: {len(made.skipped) - 20} more.")
+        if made.trees_left_out:
+            self.stderr.write(
+                f"Servers or overlays that this backup lacks: {made.trees_left_out}. “Left out” says which."
+            )
         tell(f"{made.path}: {made.bytes:,} bytes, {made.members} members, verified.", self.stdout)
         if not made.is_sealed:
             self.stderr.write(

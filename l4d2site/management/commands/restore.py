@@ -11,6 +11,7 @@ from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_like
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
 from l4d2site.backups.database_dumps import DumpError, advise
+from l4d2site.backups.keeping import BusyError
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 
 
@@ -71,6 +72,7 @@ class Command(BaseCommand):
         except (
             archives.ArchiveError,
             restoring.RestoreRefused,
+            BusyError,
             DumpError,
             PassphraseError,
             HostError,

@@ -113,13 +113,24 @@ def test_a_server_whose_folder_cannot_be_entered_is_left_out_and_told(
     monkeypatch.setattr(os, "chmod", Mock(side_effect=PermissionError(1, "not the owner's")))
     written = write(tmp_path / "a", "", root)
     assert [text.split(". ")[0] for text in written.skipped] == [
-        "instances/aloof/upper is a symbolic link where a folder belongs",
+        "instances/aloof/upper cannot be opened: aloof/upper is a symbolic link where a folder belongs",
         f"{root}/overlays/maps/full holds more than 9 files, and is not gone through.",
         "overlays/theirs/inside may not be opened.",
     ]
+    assert written.trees_left_out == 1
     assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
     assert "host/overlays/maps/one.vpk" in written.digests
     assert "host/overlays/maps/entered" in written.digests
+
+
+@pytest.mark.parametrize("name", ["instances", "overlays"])
+def test_trees_on_another_disk_are_in_a_backup(tmp_path: Path, root: Path, name: str) -> None:
+    (root / name).rename(tmp_path / "disk")
+    (root / name).symlink_to(tmp_path / "disk")
+    written = write(tmp_path / "a", "", root)
+    assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
+    assert "host/overlays/maps/one.vpk" in written.digests
+    assert written.trees_left_out == 0
 
 
 def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: Path) -> None:
@@ -264,6 +275,20 @@ def test_nothing_is_put_back_beside_folders_that_cannot_be_looked_into(
     closed.symlink_to(closed)  # A mode of 000 closes nothing to root.
     with pytest.raises(RestoreRefused, match=f"{closed} cannot be looked into: Too many levels"):
         restoring._require_empty(HostLayout(tmp_path), replaces=True)
+
+
+@pytest.mark.parametrize("place", ["instances", "overlays"])
+def test_nothing_is_put_back_through_a_link_to_another_disk_or_over_a_file(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / place).symlink_to("disk")
+    with pytest.raises(RestoreRefused, match=f"{place} is not a folder"):
+        restoring._make_host_root(HostLayout(tmp_path))
+    (tmp_path / place).unlink()
+    (tmp_path / place).touch()
+    with pytest.raises(RestoreRefused, match=f"{place} is not a folder"):
+        restoring._make_host_root(HostLayout(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["", "instances", "overlays"])

@@ -24,27 +24,41 @@ def days(folder: Path) -> list[int]:
     return [int(path.name[7]) for path in sorted(folder.glob(f"*{keeping.ENDING}"))]
 
 
+def newest(folder: Path) -> Path:
+    return max(folder.glob(f"*{keeping.ENDING}"))
+
+
 def test_the_newest_stay(folder: Path) -> None:
-    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=print)
+    removed = keeping.remove_old(folder, newest(folder), keep=2, keep_bytes=10**6, say=print)
     assert days(folder) == [3, 4]
     assert len(removed) == 2
     assert (folder / "notes.txt").exists()
 
 
 def test_they_take_no_more_than_they_may(folder: Path) -> None:
-    keeping.remove_old(folder, keep=10, keep_bytes=350, say=print)
+    keeping.remove_old(folder, newest(folder), keep=10, keep_bytes=350, say=print)
     assert days(folder) == [2, 3, 4]
 
 
 def test_the_newest_stays_whatever_it_takes(folder: Path) -> None:
-    keeping.remove_old(folder, keep=10, keep_bytes=1, say=print)
+    keeping.remove_old(folder, newest(folder), keep=10, keep_bytes=1, say=print)
     assert days(folder) == [4]
+
+
+def test_the_one_just_made_stays_although_another_is_named_as_if_it_were_newer(
+    folder: Path,
+) -> None:
+    made = newest(folder)
+    renamed = folder / f"before-upgrade{keeping.ENDING}"
+    renamed.write_bytes(made.read_bytes())
+    keeping.remove_old(folder, made, keep=1, keep_bytes=1, say=print)
+    assert list(folder.glob(f"*{keeping.ENDING}")) == [made]
 
 
 def test_what_was_never_finished_goes(folder: Path) -> None:
     path = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
     path.touch()
-    keeping.remove_old(folder, keep=10, keep_bytes=10**6, say=print)
+    keeping.remove_old(folder, newest(folder), keep=10, keep_bytes=10**6, say=print)
     assert days(folder) == [1, 2, 3, 4]
     assert not path.exists()
 
@@ -53,7 +67,7 @@ def test_one_that_cannot_be_removed_is_told_and_keeps_no_other_one(folder: Path)
     stuck = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
     stuck.mkdir()
     said: list[str] = []
-    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=said.append)
+    removed = keeping.remove_old(folder, newest(folder), keep=2, keep_bytes=10**6, say=said.append)
     assert said == [f"{stuck} could not be removed: Is a directory."]
     assert days(folder) == [3, 4]
     assert len(removed) == 2
@@ -63,7 +77,7 @@ def test_one_that_cannot_be_looked_at_is_told_and_keeps_no_other_one(folder: Pat
     odd = folder / f"20261106T043000Z-local{keeping.ENDING}"
     odd.symlink_to("x" * 300)
     said: list[str] = []
-    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6, say=said.append)
+    removed = keeping.remove_old(folder, newest(folder), keep=2, keep_bytes=10**6, say=said.append)
     assert said == [f"{odd} is not counted among the backups: File name too long."]
     assert len(removed) == 2
 

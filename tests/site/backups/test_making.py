@@ -64,6 +64,19 @@ def test_a_failure_of_any_kind_is_recorded(
     assert list((places / "backups").iterdir()) == []
 
 
+def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
+    places: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Any
+) -> None:
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    (settings.HOST_ROOT / "instances/1").mkdir(parents=True)
+    (settings.HOST_ROOT / "instances/1/upper").symlink_to("/etc")
+    call_command("backup", "--without-content")
+    assert "Servers or overlays that this backup lacks: 1." in capsys.readouterr().err
+    last = keeping.read_last()
+    assert last is not None
+    assert last.fault.startswith("Servers or overlays that the last backup lacks: 1.")
+
+
 def test_a_failure_of_the_host_is_told_in_words(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,8 +90,10 @@ def test_while_a_backup_is_made_another_one_is_refused_and_does_it_no_harm(
 ) -> None:
     def dump_meanwhile(path: Path) -> None:
         monkeypatch.setattr(database_dumps, "dump", dump)
-        with pytest.raises(BusyError, match=r"Another backup is being made in .*/backups\. Wait"):
+        with pytest.raises(BusyError, match=r"Another backup is being made in .*/backups, or put"):
             make([])
+        with pytest.raises(CommandError, match=r"The backup was not put back\. Another backup is"):
+            call_command("restore", places / "an.archive")
         assert keeping.read_last() is None
         dump(path)
 
@@ -104,7 +119,7 @@ def test_what_fails_after_a_backup_is_made_is_told_and_it_counts_all_the_same(
     make(said)
     assert "A power cut may still undo the backup" in said[-1]
     assert keeping.read_last().error == ""  # type: ignore[union-attr]
-    monkeypatch.setattr(keeping, "remove_old", lambda folder, **_options: fail(folder))
+    monkeypatch.setattr(keeping, "remove_old", lambda folder, _made, **_options: fail(folder))
     make(said)
     assert "Old backups in" in said[-1]
     assert len(list((places / "backups").iterdir())) == 2
