@@ -87,13 +87,13 @@ def has_static_files(folder: Path) -> bool:
     """Return whether static files are collected. Raises `ImproperlyConfigured` if they may not be read."""
     try:
         os.scandir(folder).close()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
     except PermissionError as error:
         raise ImproperlyConfigured(
             f"STATIC_ROOT is {folder}, which this account may not look at. Without its files, no page can be "
             "made: give it to the account that runs this, or set STATIC_ROOT to another folder."
         ) from error
+    except OSError:
+        return False
     return True
 
 

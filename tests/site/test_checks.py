@@ -95,12 +95,32 @@ def test_a_process_loads_only_what_it_is_for(
     assert not {*needs_not} & {*loaded}
 
 
-def test_a_web_process_starts_although_it_may_not_look_at_static_files(tmp_path: Path) -> None:
+CLOSED = """
+import errno, os
+from pathlib import Path
+from l4d2site.asgi import has_static_files  # Starts without static files.
+
+def refuse(path):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+os.scandir = refuse  # Nothing is closed to root.
+has_static_files(Path("/closed"))
+"""
+
+
+def test_a_web_process_needs_no_static_files_but_has_to_be_allowed_to_look(tmp_path: Path) -> None:
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "STATIC_ROOT": str(tmp_path / NO_NAME / "static"),
     }
-    subprocess.run([sys.executable, "-c", "import l4d2site.asgi"], env=environment, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "STATIC_ROOT is /closed, which this account may not look at." in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -436,6 +436,14 @@ def test_an_end_is_seen_although_the_last_job_that_it_waited_for_has_begun_just_
     assert loop._due_in_seconds() == job_threads.AHEAD_SECONDS
 
 
+def test_no_end_waits_for_those_of_jobs_whose_threads_are_just_waking_up(host: Host) -> None:
+    loop = WorkerLoop(host=host, concurrency=2)
+    ended, claimed = (ClaimedJob.of(Job(pk=number)) for number in (1, 2))
+    loop._threads.submit([Plan(claimed, lambda **_callbacks: None)], job_threads.boot_seconds())
+    loop._writer.finish(ended, Ending(JobState.SUCCEEDED, 0))
+    assert loop._writer.due_in_seconds() == 0
+
+
 def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_queue(
     servers: list[Server],
     fake_host: FakeHost,
