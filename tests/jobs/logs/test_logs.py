@@ -182,6 +182,18 @@ def run_together(target: object, *arguments: str) -> None:
         thread.join()
 
 
+def make_writer(
+    has_jobs_ahead: Callable[[], bool], on_due: Callable[[], None] = lambda: None
+) -> LogWriter:
+    """Return a writer that tells nobody what became of a job."""
+    return LogWriter(
+        on_settled=lambda _job, _is_stored: None,
+        on_given_up=lambda _job: None,
+        on_due=on_due,
+        has_jobs_ahead=has_jobs_ahead,
+    )
+
+
 @pytest.mark.django_db(transaction=True)
 class TestWriter:
     @pytest.fixture
@@ -242,12 +254,7 @@ class TestWriter:
         monkeypatch.setattr(log_writer, "monotonic", lambda: now)
         has_more = [True]
         told: list[int] = []
-        writer = LogWriter(
-            on_settled=lambda _job, _is_stored: None,
-            on_given_up=lambda _job: None,
-            on_due=lambda: told.append(1),
-            has_jobs_ahead=lambda: has_more[0],
-        )
+        writer = make_writer(lambda: has_more[0], on_due=lambda: told.append(1))
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert not told
         assert writer.due_in_seconds() == pytest.approx(END_SECONDS)
@@ -268,11 +275,7 @@ class TestWriter:
         now = 1000.0
         monkeypatch.setattr(log_writer, "monotonic", lambda: now)
         has_more = [False]
-        writer = LogWriter(
-            on_settled=lambda _job, _is_stored: None,
-            on_given_up=lambda _job: None,
-            has_jobs_ahead=lambda: has_more[0],
-        )
+        writer = make_writer(lambda: has_more[0])
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert writer.take_due() == 1
         writer.finish(replace(job, id=job.id + 1), Ending(JobState.SUCCEEDED, 0))
@@ -292,11 +295,7 @@ class TestWriter:
                 looking.join(0.2)
             return True
 
-        writer = LogWriter(
-            on_settled=lambda _job, _is_stored: None,
-            on_given_up=lambda _job: None,
-            has_jobs_ahead=ask,
-        )
+        writer = make_writer(ask)
         looking = threading.Thread(target=lambda: looks.append(writer.due_in_seconds()))
         writer.finish(job, Ending(JobState.SUCCEEDED, 0))
         looking.join()
