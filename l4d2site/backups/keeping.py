@@ -4,8 +4,9 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ class BusyError(Exception):
 
 ENDING = ".saferoom-backup"
 _PARTIAL = ".partial"
+_DATE = re.compile(r"\d{8}T\d{6}Z")
 LATE = timedelta(days=2)
 """deploy/ sets up one backup a day: after this long without one, something prevents them."""
 
@@ -52,13 +54,13 @@ class LastBackup:
         """What is wrong with it, in a sentence; empty if nothing is."""
         if self.error:
             return f"The last backup failed: {self.error}"
+        if timezone.now() - self.at > LATE:
+            return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
         if self.trees_left_out:
             return (
                 f"Servers or overlays that the last backup lacks: {self.trees_left_out}. "
                 "journalctl -u saferoom-backup says which."
             )
-        if timezone.now() - self.at > LATE:
-            return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
         return ""
 
 
@@ -121,20 +123,33 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}{_PARTIAL}")
 
 
+def remove_unfinished(folder: Path, say: Callable[[str], None]) -> list[Path]:
+    """Remove what backups that were killed have left; return that, and tell what could not be removed.
+
+    The caller is in `only_one`: otherwise one of them could be another process's.
+    """
+    return _remove(folder.glob(f".*{ENDING}{_PARTIAL}"), say)
+
+
 def remove_old(
     folder: Path, made: Path, *, keep: int, keep_bytes: int, say: Callable[[str], None]
 ) -> list[Path]:
-    """Remove unfinished backups, and the oldest ones beyond this number and this total size.
+    """Remove the oldest backups beyond this number and this total size.
 
-    The one that was just `made` stays, whatever its size, and counts as the newest: a person may have given
-    another one a name, or a clock may have been ahead. Returns what was removed, and tells what could not be.
-    The caller is in `only_one`: otherwise an unfinished one could be another process's.
+    The one that was just `made` stays, whatever its size, and counts as the newest. One with a later date was
+    made while a clock was ahead, and counts as the oldest: otherwise each new one would cost the one before.
+    What a person has given another name counts as newer than what has its date. Returns what was removed, and
+    tells what could not be.
     """
-    old = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
+    old: list[Path] = []
     kept: list[Path] = []
     total = 0
-    by_age = sorted(folder.glob(f"*{ENDING}"), key=lambda path: (path == made, path), reverse=True)
-    for path in by_age:
+
+    def age_key(path: Path) -> tuple[bool, bool, Path]:
+        is_ahead = _DATE.match(path.name) is not None and path.name[:16] > made.name[:16]
+        return path == made, not is_ahead, path
+
+    for path in sorted(folder.glob(f"*{ENDING}"), key=age_key, reverse=True):
         try:
             status = path.stat()
         except OSError as error:
@@ -147,8 +162,12 @@ def remove_old(
             old.append(path)
         else:
             kept.append(path)
+    return _remove(old, say)
+
+
+def _remove(paths: Iterable[Path], say: Callable[[str], None]) -> list[Path]:
     removed = []
-    for path in old:
+    for path in paths:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

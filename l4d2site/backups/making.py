@@ -79,10 +79,11 @@ def _note(outcome: LastBackup, say: Callable[[str], None]) -> None:
 def _make(
     folder: Path, with_host_files: bool, with_content: bool, say: Callable[[str], None]
 ) -> Made:
+    # First, as they may take the room that this one needs.
+    removed = keeping.remove_unfinished(folder, say)
     passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
     path = keeping.new_path(folder, timezone.now(), settings.HOST_NAME)
     partial = keeping.partial_path(path)
-    partial.unlink(missing_ok=True)
     try:
         with (
             _without_sweeps(with_content),
@@ -98,13 +99,12 @@ def _make(
         partial.unlink(missing_ok=True)
         raise
     # It is made: nothing that fails from here on changes that.
-    removed: list[Path] = []
     try:
         _sync(folder)
     except OSError as error:
         say(f"A power cut may still undo the backup, as {folder} was not synced: {error}.")
     try:
-        removed = keeping.remove_old(
+        removed += keeping.remove_old(
             folder,
             path,
             keep=settings.BACKUP_KEEP,

@@ -1,5 +1,6 @@
 """Which backups stay, and what is said about the last one."""
 
+import errno
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,22 +56,48 @@ def test_the_one_just_made_stays_although_another_is_named_as_if_it_were_newer(
     assert list(folder.glob(f"*{keeping.ENDING}")) == [made]
 
 
-def test_what_was_never_finished_goes(folder: Path) -> None:
-    path = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
+def test_those_made_while_a_clock_was_ahead_cost_no_later_one(folder: Path) -> None:
+    for year in (2030, 2031):
+        (folder / f"{year}0101T043000Z-local{keeping.ENDING}").write_bytes(bytes(100))
+    made = folder / f"20261104T043000Z-local{keeping.ENDING}"
+    keeping.remove_old(folder, made, keep=5, keep_bytes=10**6, say=print)
+    assert days(folder) == [1, 2, 3, 4, 1]
+    assert newest(folder).name.startswith("2031")
+    keeping.remove_old(folder, made, keep=2, keep_bytes=10**6, say=print)
+    assert days(folder) == [3, 4]
+
+
+def test_what_was_never_finished_goes_and_what_cannot_be_removed_is_told(folder: Path) -> None:
+    path, stuck = (
+        keeping.partial_path(folder / f"2026110{day}T043000Z-local{keeping.ENDING}")
+        for day in (5, 6)
+    )
     path.touch()
-    keeping.remove_old(folder, newest(folder), keep=10, keep_bytes=10**6, say=print)
+    stuck.mkdir()
+    said: list[str] = []
+    assert keeping.remove_unfinished(folder, said.append) == [path]
+    assert said == [f"{stuck} could not be removed: Is a directory."]
     assert days(folder) == [1, 2, 3, 4]
     assert not path.exists()
 
 
-def test_one_that_cannot_be_removed_is_told_and_keeps_no_other_one(folder: Path) -> None:
-    stuck = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
-    stuck.mkdir()
+def test_one_that_cannot_be_removed_is_told_and_keeps_no_other_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def unlink_or_fail(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("20261102"):
+            raise OSError(errno.EPERM, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_or_fail)
     said: list[str] = []
     removed = keeping.remove_old(folder, newest(folder), keep=2, keep_bytes=10**6, say=said.append)
-    assert said == [f"{stuck} could not be removed: Is a directory."]
-    assert days(folder) == [3, 4]
-    assert len(removed) == 2
+    [text] = said
+    assert text.endswith("could not be removed: Operation not permitted.")
+    assert days(folder) == [2, 3, 4]
+    assert len(removed) == 1
 
 
 def test_one_that_cannot_be_looked_at_is_told_and_keeps_no_other_one(folder: Path) -> None:
@@ -104,6 +131,8 @@ def test_the_last_one_is_told_and_what_is_wrong_with_it(tmp_path: Path, settings
     assert last is not None
     assert (last.at, last.bytes, last.fault) == (now, 5, "")
     keeping.note(LastBackup((now - timedelta(days=3)).isoformat()))
+    assert "The last backup is of" in keeping.read_last().fault  # type: ignore[union-attr]
+    keeping.note(LastBackup((now - timedelta(days=3)).isoformat(), trees_left_out=1))
     assert "The last backup is of" in keeping.read_last().fault  # type: ignore[union-attr]
     keeping.note(LastBackup(now.isoformat(), error="No space."))
     assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]

@@ -126,6 +126,18 @@ def test_what_fails_after_a_backup_is_made_is_told_and_it_counts_all_the_same(
     assert keeping.read_last().error == ""  # type: ignore[union-attr]
 
 
+def test_what_a_killed_one_has_left_goes_before_it_takes_the_room_of_the_next(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = places / f"backups/.20261101T043000Z-local{keeping.ENDING}.partial"
+    left.parent.mkdir()
+    left.touch()
+    refuse_to_dump(OSError(errno.ENOSPC, "No space left on device"), monkeypatch)
+    with pytest.raises(OSError, match="There is no room"):
+        make([])
+    assert not left.exists()
+
+
 def test_a_full_disk_is_told_with_its_folder(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_to_dump(OSError(errno.ENOSPC, "No space left on device"), monkeypatch)
     with pytest.raises(OSError, match=f"There is no room in {places / 'backups'}. Free some"):
