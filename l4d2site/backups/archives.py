@@ -230,8 +230,8 @@ def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
     return head, keys
 
 
-def verify(path: Path, passphrase: str) -> int:
-    """Read an entire archive, compare all digests, and return how many there are. Raises `ArchiveError`."""
+def verify(path: Path, passphrase: str) -> list[str]:
+    """Read an entire archive, compare all digests, and return the members' names. Raises `ArchiveError`."""
     found_digests: dict[str, str] = {}
     wanted: dict[str, str] | None = None
     with members(path, passphrase) as found:
@@ -253,7 +253,7 @@ def verify(path: Path, passphrase: str) -> int:
             if wanted.get(name) != found_digests.get(name)
         )
         raise _damaged(path, ", ".join(different[:3]))
-    return len(wanted)
+    return [*wanted]
 
 
 def _parse(path: Path, name: str, content: bytes) -> dict[str, Any]:

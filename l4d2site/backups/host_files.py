@@ -21,6 +21,11 @@ from hostops.linux.untrusted import UntrustedFileError
 OPAQUE = "user.overlay.opaque"
 """With `userxattr`, this marks for overlayfs a folder that hides what is below it."""
 
+OF_THE_DISK = "lost+found"
+"""What the file system puts on a disk of its own, for root alone: no server, and no overlay."""
+
+_MOUNT = " If that is on another disk, mount it; otherwise remove the link."
+
 _OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
 
 
@@ -29,13 +34,30 @@ class TreeClosedError(Exception):
 
 
 def places(layout: HostLayout) -> Iterator[str]:
-    """Yield the trees' paths relative to the host's root. A tree may be gone by the time it is read."""
+    """Yield the trees' paths relative to the host's root. A tree may be gone by the time it is read.
+
+    Raises `OSError` if they cannot be listed, also because the disk to which their folder leads is not there.
+    """
     root = layout.root
     for folder, inside in ((layout.instances_dir, "/upper"), (layout.overlays_dir, "")):
+        for link in (folder, *folder.parents):
+            if link.is_symlink() and not link.exists():
+                raise OSError(f"{link} is a link to {link.readlink()}, which is not there.{_MOUNT}")
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(folder.iterdir()):
-                if not path.name.startswith(".") and path.is_dir() and not path.is_symlink():
+                if not path.name.startswith(".") and path.name != OF_THE_DISK and _is_tree(path):
                     yield f"{path.relative_to(root)}{inside}"
+
+
+def _is_tree(path: Path) -> bool:
+    """Return whether a folder is there, or a link that may lead to one. Raises `OSError` if it may not look.
+
+    Path.is_dir() would then say no, since Python 3.14.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        return stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and not path.is_file())
+    return False
 
 
 def entries(
@@ -48,8 +70,14 @@ def entries(
 
     The folder that contains the trees is trusted like `root`: it may be a link to another disk.
     """
+    [folder, name, *_inside] = Path(place).parts
+    if (root / folder / name).is_symlink():
+        raise TreeClosedError(
+            f"{folder}/{name} is a link, and no link is followed here. Move what it leads to there, or keep "
+            "copies of that yourself."
+        )
     try:
-        with untrusted.open_folder(root / place, root / Path(place).parts[0]) as top:
+        with untrusted.open_folder(root / place, root / folder) as top:
             waiting = [""]
             while waiting:
                 inside = waiting.pop()

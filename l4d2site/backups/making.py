@@ -92,7 +92,7 @@ def _make(
         ):
             _fill(writer, with_host_files, with_content, bool(passphrase), say)
         say("Verifying it …")
-        members = archives.verify(partial, passphrase)
+        members = len(archives.verify(partial, passphrase))
         size = partial.stat().st_size
         partial.rename(path)
     except BaseException:

@@ -7,7 +7,7 @@ since the backup was made. The database is restored and cleaned in one step, so 
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +89,12 @@ def _restore(
             "not be read. With --print-keys this prints the line for the settings of the panel and the workers."
         )
     say("Verifying the backup …")
-    archives.verify(path, passphrase)
+    names = archives.verify(path, passphrase)
     layout = HostLayout(settings.HOST_ROOT)
     _require_empty(layout, replaces=progress.replaces)
     if head.has_host_files:
         _make_host_root(layout)
+        _require_free(layout, names)
     cancelled_jobs = None
     try:
         with contextlib.ExitStack() as stack:
@@ -206,7 +207,8 @@ def _has_files(layout: HostLayout) -> bool:
 
 def _list_folder(path: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return list(path.iterdir())  # Path.glob passes over what may not be opened.
+        # Path.glob passes over what may not be opened.
+        return [child for child in path.iterdir() if child.name != host_files.OF_THE_DISK]
     return []
 
 
@@ -229,6 +231,24 @@ def _make_host_root(layout: HostLayout) -> None:
             raise RestoreRefused(
                 f"Nothing can be written to {folder}. Give it to the account that runs this, and see "
                 "whether its disk is read-only."
+            )
+
+
+def _require_free(layout: HostLayout, names: Iterable[str]) -> None:
+    """Raise `RestoreRefused` if a server or an overlay of the backup could not be put where it belongs."""
+    inside = (name.removeprefix(archives.HOST) for name in names if name.startswith(archives.HOST))
+    parts = [name.split("/") for name in inside]
+    for place in sorted({"/".join(part[:depth]) for part in parts for depth in (2, 3)}):
+        path = layout.root / place
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise RestoreRefused(
+                f"{path} is in the way of a folder of the backup. Move it away first."
+            )
+        # A folder of this account that is closed to it is opened up.
+        is_writable = os.access(path, os.W_OK | os.X_OK)
+        if not is_writable and path.exists() and path.stat().st_uid != os.geteuid():
+            raise RestoreRefused(
+                f"Nothing can be written to {path}. Give it to the account that runs this, or move it away."
             )
 
 

@@ -174,6 +174,11 @@ def restore_all() -> None:
     with patch("shutil.copyfileobj", side_effect=is_full):
         said = refuse("restore", str(archive), "--replace")
     assert f"was not put back. There is no room in {settings.BACKUP_DIR}. Free some" in said
+    BY_HAND.parents[1].mkdir()
+    BY_HAND.parent.symlink_to(settings.HOST_ROOT / "gone")
+    said = refuse("restore", str(archive), "--replace")
+    assert f"was not put back. {BY_HAND.parent} is in the way of a folder" in said
+    BY_HAND.parent.unlink()
     with patch.object(
         restoring, "call_command", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
     ):

@@ -1,5 +1,6 @@
 """Archives: what went in comes out, sealed or not; damaged, cut off or otherwise sealed ones are refused."""
 
+import errno
 import io
 import os
 import stat
@@ -131,6 +132,58 @@ def test_trees_on_another_disk_are_in_a_backup(tmp_path: Path, root: Path, name:
     assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
     assert "host/overlays/maps/one.vpk" in written.digests
     assert written.trees_left_out == 0
+
+
+@pytest.mark.parametrize("name", ["host", "host/instances", "host/overlays"])
+def test_no_backup_is_made_while_the_disk_of_the_trees_is_not_there(
+    tmp_path: Path, root: Path, name: str
+) -> None:
+    (tmp_path / name).rename(tmp_path / "disk")
+    (tmp_path / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(OSError, match=f"{name} is a link to {tmp_path}/gone, which is not there"):
+        write(tmp_path / "a", "", root)
+
+
+def test_a_server_or_an_overlay_that_is_a_link_is_left_out_and_told(
+    tmp_path: Path, root: Path
+) -> None:
+    (root / "instances/alpha").rename(tmp_path / "disk")
+    (root / "instances/alpha").symlink_to(tmp_path / "disk")
+    (root / "overlays/gone").symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    (root / "overlays/README").symlink_to(tmp_path / "file")
+    written = write(tmp_path / "a", "", root)
+    assert [text.split(" is a link")[0] for text in written.skipped] == [
+        "instances/alpha",
+        "overlays/gone",
+    ]
+    assert written.trees_left_out == 2
+
+
+@pytest.mark.parametrize("name", ["instances", "overlays"])
+def test_what_a_disk_of_its_own_has_is_no_server_that_is_left_out(
+    tmp_path: Path, root: Path, name: str
+) -> None:
+    (root / name / "lost+found").mkdir()
+    (root / name / "lost+found/upper").symlink_to("closed")
+    written = write(tmp_path / "a", "", root)
+    assert written.trees_left_out == 0
+    assert not [member for member in written.digests if "lost+found" in member]
+
+
+def test_no_backup_is_made_if_the_trees_may_not_be_looked_at(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstat = Path.lstat
+
+    def lstat_or_fail(path: Path) -> os.stat_result:
+        if path.name == "alpha":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat_or_fail)
+    with pytest.raises(PermissionError):
+        list(host_files.places(HostLayout(root)))
 
 
 def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: Path) -> None:
@@ -289,6 +342,41 @@ def test_nothing_is_put_back_through_a_link_to_another_disk_or_over_a_file(
     (tmp_path / place).touch()
     with pytest.raises(RestoreRefused, match=f"{place} is not a folder"):
         restoring._make_host_root(HostLayout(tmp_path))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("place", ["instances/alpha", "instances/alpha/upper", "overlays/maps"])
+def test_nothing_is_put_back_if_something_is_in_the_way_of_its_folders(
+    tmp_path: Path, root: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database would be replaced by then."""
+    names = [*write(tmp_path / "a", "", root).digests]
+    layout = HostLayout(tmp_path / "new")
+    path = layout.root / place
+    (path / "beside").mkdir(parents=True)
+    restoring._require_free(layout, names)
+    monkeypatch.setattr(os, "access", lambda folder, _mode: folder != path)
+    restoring._require_free(layout, names)  # It can be opened up.
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(RestoreRefused, match=f"Nothing can be written to {path}"):
+        restoring._require_free(layout, names)
+    path.rename(tmp_path / "away")
+    for kind in ("a link to a folder", "a link to nothing", "a file"):
+        if kind == "a file":
+            path.touch()
+        else:
+            path.symlink_to(tmp_path / ("away" if kind == "a link to a folder" else "gone"))
+        with pytest.raises(RestoreRefused, match=f"{path} is in the way"):
+            restoring._require_free(layout, names)
+        path.unlink()
+
+
+@pytest.mark.django_db
+def test_what_a_disk_of_its_own_has_keeps_no_backup_from_being_put_back(tmp_path: Path) -> None:
+    closed = tmp_path / "overlays/lost+found"
+    closed.parent.mkdir()
+    closed.symlink_to(closed)  # A mode of 000 closes nothing to root.
+    restoring._require_empty(HostLayout(tmp_path), replaces=True)
 
 
 @pytest.mark.parametrize("place", ["", "instances", "overlays"])
