@@ -1,5 +1,6 @@
 """The ASGI application: the gate first, then the collected static files, then Django."""
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -23,8 +24,11 @@ from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.charsets import forget_unknown_charsets  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
 from l4d2site.security import add_static_headers  # noqa: E402
+from l4d2site.staticfiles import HashedStaticFilesStorage  # noqa: E402
 from l4d2site.uploads import UploadDoor  # noqa: E402
 from servers.logs import CLIENT_HAS_LEFT  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 TRANSFERS = "/content/blobs/"
 """Where workers on other machines fetch files of any size."""
@@ -83,29 +87,42 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         has_left.set()
 
 
-def has_static_files(folder: Path) -> bool:
-    """Return whether static files are collected. Raises `ImproperlyConfigured` if they may not be read."""
+def with_static_files(application: Application, folder: Path) -> Application:
+    """Return `application` behind the collected static files, if there are any.
+
+    Raises `ImproperlyConfigured` if their manifest may not be read: no page could be made. If only others may
+    not be looked at, it serves none and says so: another web server may do that.
+    """
+    manifest = folder / HashedStaticFilesStorage.manifest_name
     try:
-        os.scandir(folder).close()
+        manifest.open("rb").close()
     except PermissionError as error:
         raise ImproperlyConfigured(
-            f"STATIC_ROOT is {folder}, which this account may not look at. Without its files, no page can be "
-            "made: give it to the account that runs this, or set STATIC_ROOT to another folder."
+            f"This account may not read {manifest}, without which no page can be made. Give STATIC_ROOT and "
+            "all that is in it to the account that runs this, or set STATIC_ROOT to another folder."
         ) from error
     except OSError:
-        return False
-    return True
+        pass  # Not collected yet.
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir() raises for some, until Python 3.14
+        return application
+    try:
+        # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
+        served: Application = ServeStaticASGI(
+            application,
+            root=folder,
+            prefix=settings.STATIC_URL,
+            allow_all_origins=False,
+            add_headers_function=add_static_headers,
+        )
+    except PermissionError as error:
+        logger.warning(
+            "No static file is served here, as this account may not look at %s in STATIC_ROOT. Unless another "
+            "web server serves them, give it to the account that runs this.",
+            error.filename,
+        )
+        return application
+    return served
 
 
-served: Application = serve
-if has_static_files(settings.STATIC_ROOT):
-    # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
-    served = ServeStaticASGI(
-        serve,
-        root=settings.STATIC_ROOT,
-        prefix=settings.STATIC_URL,
-        allow_all_origins=False,
-        add_headers_function=add_static_headers,
-    )
 forget_unknown_charsets()
-application = behind_gate(served, door=UploadDoor)
+application = behind_gate(with_static_files(serve, settings.STATIC_ROOT), door=UploadDoor)

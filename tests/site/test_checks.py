@@ -96,31 +96,50 @@ def test_a_process_loads_only_what_it_is_for(
 
 
 CLOSED = """
-import errno, os
+import io, os, sys
 from pathlib import Path
-from l4d2site.asgi import has_static_files  # Starts without static files.
+
+closed, opened = Path(sys.argv[1]), io.open
 
 def refuse(path):
-    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    raise PermissionError(13, "Permission denied", str(path))
 
-os.scandir = refuse  # Nothing is closed to root.
-has_static_files(Path("/closed"))
+def open_or_refuse(path, *arguments):
+    return refuse(path) if path == closed else opened(path, *arguments)
+
+from l4d2site.asgi import application, serve, with_static_files  # Starts without static files.
+print(with_static_files(serve, closed.parent) is serve)
+io.open, os.scandir = open_or_refuse, refuse  # Nothing is closed to root.
+print(with_static_files(serve, closed.parent) is serve)
 """
 
 
-def test_a_web_process_needs_no_static_files_but_has_to_be_allowed_to_look(tmp_path: Path) -> None:
+def test_a_web_process_needs_no_static_files_but_has_to_be_allowed_to_read_their_manifest(
+    tmp_path: Path,
+) -> None:
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "STATIC_ROOT": str(tmp_path / NO_NAME / "static"),
     }
-    ended = subprocess.run(
-        [sys.executable, "-c", CLOSED],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert "STATIC_ROOT is /closed, which this account may not look at." in ended.stderr
+    manifest = tmp_path / "staticfiles.json"
+    manifest.write_text("{}")
+
+    def start(closed: Path) -> tuple[str, str]:
+        ended = subprocess.run(
+            [sys.executable, "-c", CLOSED, closed],
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return ended.stdout, ended.stderr
+
+    said, errors = start(tmp_path / "another")
+    assert said == "False\nTrue\n", errors
+    assert f"this account may not look at {tmp_path}/ in STATIC_ROOT" in errors
+    said, errors = start(manifest)
+    assert said == "False\n"
+    assert f"This account may not read {manifest}, without which no page can be made." in errors
 
 
 @pytest.mark.parametrize(
