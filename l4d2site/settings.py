@@ -76,10 +76,10 @@ require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
 
 def has_tables(database: Path) -> bool:
     """Return whether there is an SQLite database with a table: one with a second page, or with a log."""
-    log = Path(f"{database}-wal")
     try:
-        return database.stat().st_size > 4096 or (
-            os.access(log, os.F_OK) and log.stat().st_size > 0
+        log = Path(f"{os.path.realpath(database)}-wal")  # If it is a link, SQLite follows it first.
+        return database.is_file() and (
+            database.stat().st_size > 4096 or (os.access(log, os.F_OK) and log.stat().st_size > 0)
         )
     except OSError:  # It is not there, or this account may not look at it.
         return False

@@ -3,6 +3,7 @@
 import os
 import runpy
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,7 +205,17 @@ def test_of_two_files_that_a_relative_database_could_be_none_is_taken(
         (tmp_path / f"{here.name}-wal").write_bytes(bytes(8192))
         with pytest.raises(ImproperlyConfigured, match="with four slashes"):
             read(DATABASE_URL=url)
+        here.rename(tmp_path / "elsewhere")
+        (tmp_path / f"{here.name}-wal").rename(tmp_path / "elsewhere-wal")
+        here.symlink_to("elsewhere")
+        with pytest.raises(ImproperlyConfigured, match="with four slashes"):
+            read(DATABASE_URL=url)
         here.unlink()
+        here.mkdir()
+        for number in range(300):  # Its size is that of its names.
+            (here / f"{number:0200}").touch()
+        assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == str(in_panel)
+        shutil.rmtree(here)
         here.symlink_to(in_panel)
         assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == str(in_panel)
     finally:
