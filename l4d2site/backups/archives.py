@@ -52,7 +52,8 @@ class Written:
     digests: dict[str, str] = field(default_factory=dict)
     files: int = 0
     skipped: list[str] = field(default_factory=list)
-    trees_left_out: int = 0
+    incomplete: list[str] = field(default_factory=list)
+    """For each tree that lacks something because it could not be opened: what, and why."""
 
 
 class Writer:
@@ -104,14 +105,10 @@ class Writer:
 
     def add_tree(self, root: Path, place: str) -> None:
         """Add a tree of the host, whatever its game does at the same time."""
-        try:
-            self._add_entries(root, place)
-        except host_files.TreeClosedError as error:
-            self.written.skipped.append(str(error))
-            self.written.trees_left_out += 1
-
-    def _add_entries(self, root: Path, place: str) -> None:
-        for info, descriptor in host_files.entries(root, place, self.written.skipped.append):
+        closed: list[str] = []
+        for info, descriptor in host_files.entries(
+            root, place, self.written.skipped.append, closed.append
+        ):
             info.name = HOST + info.name
             if descriptor is None:
                 self.written.digests[info.name] = ""
@@ -120,6 +117,9 @@ class Writer:
             with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
                 self._add_counted(info, file)
             self.written.files += 1
+        if closed:
+            more = f" And {len(closed) - 1} more in {place}." if closed[1:] else ""
+            self.written.incomplete.append(f"{closed[0]}{more}")
 
     def add_blobs(self, store: BlobFolder) -> int:
         """Add the panel's store, each file once, and return how many files it has.

@@ -29,10 +29,6 @@ _MOUNT = " If that is on another disk, mount it; otherwise remove the link."
 _OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
 
 
-class TreeClosedError(Exception):
-    """A tree cannot be opened, so that nothing of it can be read; the text says which, and why."""
-
-
 def places(layout: HostLayout) -> Iterator[str]:
     """Yield the trees' paths relative to the host's root. A tree may be gone by the time it is read.
 
@@ -61,51 +57,45 @@ def _is_tree(path: Path) -> bool:
 
 
 def entries(
-    root: Path, place: str, on_skipped: Callable[[str], None]
+    root: Path, place: str, on_skipped: Callable[[str], None], on_closed: Callable[[str], None]
 ) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
     """Yield a tree's entries as headers, each regular file with an open descriptor that the caller closes.
 
-    Calls `on_skipped` for anything that is no file, folder, link or whiteout, or that cannot be opened, and for
-    a folder with too many names. Raises `TreeClosedError`.
+    Calls `on_skipped` for anything that is no file, folder, link or whiteout, and `on_closed` for what cannot
+    be opened, also the tree itself, and for a folder with too many names.
 
     The folder that contains the trees is trusted like `root`: it may be a link to another disk.
     """
     [folder, name, *_inside] = Path(place).parts
     if (root / folder / name).is_symlink():
-        raise TreeClosedError(
+        on_closed(
             f"{folder}/{name} is a link, and no link is followed here. Move what it leads to there, or keep "
             "copies of that yourself."
         )
+        return
     try:
-        with untrusted.open_folder(root / place, root / folder) as top:
+        with _open_tree(root / folder, place.removeprefix(f"{folder}/")) as top:
             waiting = [""]
             while waiting:
                 inside = waiting.pop()
                 try:
-                    here = (
-                        untrusted.open_folder_at(top, inside, opens_up=True)
-                        if inside
-                        else os.dup(top)
-                    )
+                    here = _open_folder(top, inside) if inside else os.dup(top)
                 except FileNotFoundError:  # removed in the meantime
                     continue
                 except UntrustedFileError as error:
-                    on_skipped(str(error))
-                    continue
-                except PermissionError:  # Another account's, which this one cannot open up.
-                    on_skipped(f"{place}/{inside} may not be opened.")
+                    on_closed(f"{place}/{inside} cannot be opened: {error}")
                     continue
                 try:
                     name = f"{place}/{inside}".rstrip("/")
                     yield _folder(here, name), None
-                    for child in _list_names(here, on_skipped):
+                    for child in _list_names(here, on_closed):
                         below = f"{inside}/{child}".lstrip("/")
                         try:
                             found = _entry(here, child, f"{place}/{below}")
                         except FileNotFoundError:  # removed in the meantime
                             continue
                         except UntrustedFileError as error:
-                            on_skipped(str(error))
+                            on_closed(f"{place}/{below} cannot be opened: {error}")
                             continue
                         if found == "folder":
                             waiting.append(below)
@@ -118,14 +108,32 @@ def entries(
     except FileNotFoundError:  # A server that was never started has no such folder.
         return
     except UntrustedFileError as error:
-        raise TreeClosedError(f"{place} cannot be opened: {error}") from error
+        on_closed(f"{place} cannot be opened: {error}")
 
 
-def _list_names(folder: int, on_skipped: Callable[[str], None]) -> list[str]:
+@contextlib.contextmanager
+def _open_tree(trusted: Path, relative: str) -> Iterator[int]:
+    with untrusted.open_folder(trusted, trusted) as anchor:
+        top = _open_folder(anchor, relative)
+    try:
+        yield top
+    finally:
+        os.close(top)
+
+
+def _open_folder(folder: int, relative: str) -> int:
+    """Return a descriptor of a folder, which is opened up if it is closed to this account, its owner."""
+    try:
+        return untrusted.open_folder_at(folder, relative, opens_up=True)
+    except PermissionError:  # Another account's may be read all the same, such as one of mode 555.
+        return untrusted.open_folder_at(folder, relative)
+
+
+def _list_names(folder: int, on_closed: Callable[[str], None]) -> list[str]:
     try:
         return sorted(untrusted.list_names(folder, untrusted.MAX_ENTRIES))
     except UntrustedFileError as error:
-        on_skipped(str(error))
+        on_closed(str(error))
         return []
 
 

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,8 +41,8 @@ class LastBackup:
     has_host_files: bool = False
     error: str = ""
     has_content: bool = False
-    trees_left_out: int = 0
-    """How many servers' and overlays' folders it lacks, because they could not be opened."""
+    trees_incomplete: int = 0
+    """Of how many servers and overlays it lacks files, because they could not be opened."""
 
     @property
     def at(self) -> datetime:
@@ -56,9 +56,9 @@ class LastBackup:
             return f"The last backup failed: {self.error}"
         if timezone.now() - self.at > LATE:
             return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
-        if self.trees_left_out:
+        if self.trees_incomplete:
             return (
-                f"Servers or overlays that the last backup lacks: {self.trees_left_out}. "
+                f"Servers or overlays of which the last backup lacks files: {self.trees_incomplete}. "
                 "journalctl -u saferoom-backup says which."
             )
         return ""
@@ -181,15 +181,21 @@ def note(last: LastBackup) -> None:
     """Record a backup's outcome where the web process reads it."""
     path = _note_path()
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(asdict(last)), encoding="utf-8")
+    # Without what is as usual: an earlier version, which may be taken back, does not know all of it.
+    known = {name: value for name, value in asdict(last).items() if value}
+    temporary.write_text(json.dumps(known), encoding="utf-8")
     temporary.chmod(0o640 if is_shared(path.parent) else 0o600)
     temporary.replace(path)
 
 
 def read_last() -> LastBackup | None:
     """Return the last backup's outcome; None if there was none, or it cannot be read."""
-    with suppress(OSError, ValueError, TypeError):
-        return LastBackup(**json.loads(_note_path().read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        noted = json.loads(_note_path().read_text(encoding="utf-8"))
+        known = {
+            column.name for column in fields(LastBackup)
+        } & noted.keys()  # A later version may say more.
+        return LastBackup(**{name: noted[name] for name in known})
     return None
 
 

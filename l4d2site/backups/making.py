@@ -31,10 +31,10 @@ class Made:
     bytes: int
     members: int
     skipped: tuple[str, ...]
+    incomplete: tuple[str, ...]
+    """A text for each server's and each overlay's files of which some could not be opened."""
     is_sealed: bool
     removed: tuple[Path, ...]
-    trees_left_out: int
-    """How many of `skipped` are all that a server wrote, or a whole overlay."""
 
 
 def make_backup(
@@ -62,7 +62,7 @@ def make_backup(
             made.is_sealed,
             with_host_files,
             has_content=with_content,
-            trees_left_out=made.trees_left_out,
+            trees_incomplete=len(made.incomplete),
         ),
         say,
     )
@@ -119,9 +119,9 @@ def _make(
         size,
         members,
         tuple(written.skipped),
+        tuple(written.incomplete),
         bool(passphrase),
         tuple(removed),
-        written.trees_left_out,
     )
 
 

@@ -48,13 +48,14 @@ class Command(BaseCommand):
             ) from None
         except FAULTS as error:
             raise CommandError(f"No backup was made. {error}") from error
-        for text in made.skipped[:20]:
+        for text in (*made.incomplete, *made.skipped[:20]):
             self.stderr.write(f"Left out: {text}")
         if len(made.skipped) > 20:
             self.stderr.write(f"Left out: {len(made.skipped) - 20} more.")
-        if made.trees_left_out:
+        if made.incomplete:
             self.stderr.write(
-                f"Servers or overlays that this backup lacks: {made.trees_left_out}. “Left out” says which."
+                f"Servers or overlays of which this backup lacks files: {len(made.incomplete)}. "
+                "“Left out” says which."
             )
         tell(f"{made.path}: {made.bytes:,} bytes, {made.members} members, verified.", self.stdout)
         if not made.is_sealed:

@@ -109,19 +109,48 @@ def test_a_server_whose_folder_cannot_be_entered_is_left_out_and_told(
     for number in range(9):
         (root / f"overlays/maps/full/{number}").touch()
     monkeypatch.setattr(untrusted, "MAX_ENTRIES", 9)
-    (root / "overlays/theirs/inside").mkdir(parents=True)
-    (root / "overlays/theirs/inside").chmod(0o555)
+    for name in ("inside", "shut"):
+        (root / "overlays/theirs" / name).mkdir(parents=True)
+        (root / "overlays/theirs" / name).chmod(0o555)
+    (root / "overlays/theirs/inside/theirs").touch()
     monkeypatch.setattr(os, "chmod", Mock(side_effect=PermissionError(1, "not the owner's")))
+    open_folder_at = untrusted.open_folder_at
+
+    def open_or_refuse(folder: int, relative: str, *, opens_up: bool = False) -> int:
+        if relative == "shut" and not opens_up:  # Nothing is shut to root.
+            raise UntrustedFileError("shut may not be opened.")
+        return open_folder_at(folder, relative, opens_up=opens_up)
+
+    monkeypatch.setattr(untrusted, "open_folder_at", open_or_refuse)
     written = write(tmp_path / "a", "", root)
-    assert [text.split(". ")[0] for text in written.skipped] == [
+    assert not written.skipped
+    assert [text.split(". ")[0] for text in written.incomplete] == [
         "instances/aloof/upper cannot be opened: aloof/upper is a symbolic link where a folder belongs",
         f"{root}/overlays/maps/full holds more than 9 files, and is not gone through.",
-        "overlays/theirs/inside may not be opened.",
+        "overlays/theirs/shut cannot be opened: shut may not be opened.",
     ]
-    assert written.trees_left_out == 1
+    assert "host/overlays/theirs/inside/theirs" in written.digests
     assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
     assert "host/overlays/maps/one.vpk" in written.digests
     assert "host/overlays/maps/entered" in written.digests
+
+
+def test_of_a_tree_that_lacks_more_than_one_file_it_is_told_how_many(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = UntrustedFileError("Not now.")
+    monkeypatch.setattr(untrusted, "open_at", Mock(side_effect=error))
+    assert write(tmp_path / "a", "", root).incomplete == [
+        "instances/alpha/upper/closed cannot be opened: Not now. And 1 more in instances/alpha/upper.",
+        "overlays/maps/one.vpk cannot be opened: Not now.",
+    ]
+
+
+def test_a_server_that_its_game_has_closed_is_opened_up(tmp_path: Path, root: Path) -> None:
+    upper = root / "instances/alpha/upper"
+    upper.chmod(0)
+    assert not write(tmp_path / "a", "", root).incomplete
+    assert stat.S_IMODE(upper.stat().st_mode) == stat.S_IRWXU
 
 
 @pytest.mark.parametrize("name", ["instances", "overlays"])
@@ -131,7 +160,7 @@ def test_trees_on_another_disk_are_in_a_backup(tmp_path: Path, root: Path, name:
     written = write(tmp_path / "a", "", root)
     assert "host/instances/alpha/upper/cfg/server.cfg" in written.digests
     assert "host/overlays/maps/one.vpk" in written.digests
-    assert written.trees_left_out == 0
+    assert not written.incomplete
 
 
 @pytest.mark.parametrize("name", ["host", "host/instances", "host/overlays"])
@@ -153,11 +182,10 @@ def test_a_server_or_an_overlay_that_is_a_link_is_left_out_and_told(
     (tmp_path / "file").touch()
     (root / "overlays/README").symlink_to(tmp_path / "file")
     written = write(tmp_path / "a", "", root)
-    assert [text.split(" is a link")[0] for text in written.skipped] == [
+    assert [text.split(" is a link")[0] for text in written.incomplete] == [
         "instances/alpha",
         "overlays/gone",
     ]
-    assert written.trees_left_out == 2
 
 
 @pytest.mark.parametrize("name", ["instances", "overlays"])
@@ -167,7 +195,7 @@ def test_what_a_disk_of_its_own_has_is_no_server_that_is_left_out(
     (root / name / "lost+found").mkdir()
     (root / name / "lost+found/upper").symlink_to("closed")
     written = write(tmp_path / "a", "", root)
-    assert written.trees_left_out == 0
+    assert not written.incomplete
     assert not [member for member in written.digests if "lost+found" in member]
 
 

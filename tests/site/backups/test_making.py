@@ -71,10 +71,12 @@ def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
     (settings.HOST_ROOT / "instances/1").mkdir(parents=True)
     (settings.HOST_ROOT / "instances/1/upper").symlink_to("/etc")
     call_command("backup", "--without-content")
-    assert "Servers or overlays that this backup lacks: 1." in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "Left out: instances/1/upper cannot be opened: 1/upper is a symbolic link" in errors
+    assert "Servers or overlays of which this backup lacks files: 1." in errors
     last = keeping.read_last()
     assert last is not None
-    assert last.fault.startswith("Servers or overlays that the last backup lacks: 1.")
+    assert last.fault.startswith("Servers or overlays of which the last backup lacks files: 1.")
 
 
 def test_a_failure_of_the_host_is_told_in_words(
