@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
 
@@ -66,13 +66,19 @@ def entries(
 
     The folder that contains the trees is trusted like `root`: it may be a link to another disk.
     """
-    [folder, name, *_inside] = Path(place).parts
+    folder, name = Path(place).parts[:2]
     if (root / folder / name).is_symlink():
         on_closed(
             f"{folder}/{name} is a link, and no link is followed here. Move what it leads to there, or keep "
             "copies of that yourself."
         )
         return
+    copy = InstanceLayout(root, name).tree_dir
+    if copy.parent == root / folder / name and untrusted.exists(copy, root / folder):
+        on_closed(
+            f"{folder}/{name}/{copy.name} is a copy of the game, as this host cannot mount overlays. What the "
+            "server wrote there is in no backup: keep copies of it yourself."
+        )
     try:
         with _open_tree(root / folder, place.removeprefix(f"{folder}/")) as top:
             waiting = [""]

@@ -196,8 +196,10 @@ def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
 def _has_files(layout: HostLayout) -> bool:
     """Return whether there are files of servers or overlays. Raises `RestoreRefused` if that cannot be seen."""
     try:
-        uppers = [path / "upper" for path in _list_folder(layout.instances_dir)]
-        return any(map(_list_folder, [*uppers, *_list_folder(layout.overlays_dir)]))
+        instances = _list_folder(layout.instances_dir)
+        # Where overlays cannot be mounted, a copy of the game would be used in place of the backup's files.
+        own = [path / name for path in instances for name in ("upper", "tree")]
+        return any(map(_list_folder, [*own, *_list_folder(layout.overlays_dir)]))
     except OSError as error:
         raise RestoreRefused(
             f"{error.filename} cannot be looked into: {error.strerror}. Give it to the account that runs "

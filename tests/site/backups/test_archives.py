@@ -146,6 +146,16 @@ def test_of_a_tree_that_lacks_more_than_one_file_it_is_told_how_many(
     ]
 
 
+def test_a_server_that_has_a_copy_of_the_game_is_told_as_incomplete(
+    tmp_path: Path, root: Path
+) -> None:
+    """What it wrote is among the files of the game."""
+    (root / "instances/alpha/tree").mkdir()
+    (root / "overlays/maps/tree").mkdir()
+    [text] = write(tmp_path / "a", "", root).incomplete
+    assert text.startswith("instances/alpha/tree is a copy of the game, as this host cannot mount")
+
+
 def test_a_server_that_its_game_has_closed_is_opened_up(tmp_path: Path, root: Path) -> None:
     upper = root / "instances/alpha/upper"
     upper.chmod(0)
@@ -343,6 +353,18 @@ def test_nothing_is_put_back_while_a_worker_may_run(
         heartbeat_at=beat_at,
     )
     with pytest.raises(RestoreRefused, match="A worker is running"):
+        restoring._require_empty(HostLayout(tmp_path), replaces=True)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "place", ["instances/alpha/upper/mine", "instances/alpha/tree/mine", "overlays/maps/mine"]
+)
+def test_nothing_is_put_back_beside_files_of_a_server_or_an_overlay(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(RestoreRefused, match="has files of servers or overlays already"):
         restoring._require_empty(HostLayout(tmp_path), replaces=True)
 
 
