@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils import timezone
 
 from hostops import __version__
@@ -17,6 +18,7 @@ from l4d2site.backups.archives import ArchiveError, Head
 from l4d2site.backups.database_dumps import DumpError
 from l4d2site.backups.keeping import LastBackup
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
+from servers.models import DesiredState, Server
 from servers.store import get_store
 
 FAULTS = (ArchiveError, DumpError, PassphraseError, HostError, keeping.BusyError, OSError)
@@ -162,9 +164,24 @@ def _fill(
         say("Adding what servers wrote and the overlays …")
         for place in host_files.places(layout):
             writer.add_tree(layout.root, place)
+        writer.written.incomplete += [
+            f"{layout.instances_dir / name} is not there, although {name} was started before and is to run. If "
+            "that is on another disk, mount it."
+            for name in _list_set_up()
+            if not os.path.lexists(layout.instances_dir / name)
+        ]
     if with_content:
         say("Adding the store of overlays …")
         writer.add_blobs(get_store())
+
+
+def _list_set_up() -> list[str]:
+    """Return the servers of this host that are to run, and have been started before, by name."""
+    here = Server.objects.filter(host__name=settings.HOST_NAME, desired_state=DesiredState.RUNNING)
+    with contextlib.suppress(DatabaseError):  # The schema may be older than this version's.
+        names = here.exclude(config_chain_at=None).order_by("name").values_list("name", flat=True)
+        return list(names)
+    return []
 
 
 def _sync(folder: Path) -> None:

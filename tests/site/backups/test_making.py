@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from hostops.linux.untrusted import UntrustedFileError
 from l4d2site.backups import archives, database_dumps, keeping, making
 from l4d2site.backups.database_dumps import DumpError
 from l4d2site.backups.keeping import BusyError, LastBackup
 from l4d2site.backups.making import make_backup
+from servers.models import Blueprint, DesiredState, Host, Server
 from tests.hostops.test_command_ends import Failing, run, stream_on
 
 
@@ -22,6 +25,7 @@ from tests.hostops.test_command_ends import Failing, run, stream_on
 def places(tmp_path: Path, settings: Any) -> Path:
     """Let the panel lie in a folder of the test's own."""
     settings.VAR_DIR, settings.BACKUP_DIR = tmp_path, tmp_path / "backups"
+    settings.HOST_ROOT = tmp_path / "host"
     return tmp_path
 
 
@@ -64,6 +68,7 @@ def test_a_failure_of_any_kind_is_recorded(
     assert list((places / "backups").iterdir()) == []
 
 
+@pytest.mark.django_db
 def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
     places: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Any
 ) -> None:
@@ -77,6 +82,29 @@ def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
     last = keeping.read_last()
     assert last is not None
     assert last.fault.startswith("Servers or overlays of which the last backup lacks files: 1.")
+
+
+@pytest.mark.django_db
+def test_a_server_whose_disk_is_not_there_is_told(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mount point is an empty folder."""
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    kim = User.objects.create_user("kim")
+    blueprint = Blueprint.objects.create(name="plain", owner=kim)
+    other = Host.objects.create(name="elsewhere")
+    for port, (name, host) in enumerate(
+        (("alpha", Host.local()), ("bravo", Host.local()), ("carol", Host.local()), ("dan", other)),
+        start=27015,
+    ):
+        Server.objects.create(name=name, owner=kim, host=host, blueprint=blueprint, port=port)
+    Server.objects.exclude(name="bravo").update(desired_state=DesiredState.RUNNING)
+    Server.objects.exclude(name="carol").update(config_chain_at=timezone.now())
+    made = make_backup(with_content=False, say=print)
+    [text] = made.incomplete
+    assert "instances/alpha is not there, although alpha was started before" in text
+    (places / "host/instances/alpha").mkdir(parents=True)
+    assert not make_backup(with_content=False, say=print).incomplete
 
 
 def test_a_failure_of_the_host_is_told_in_words(
