@@ -21,6 +21,8 @@ from hostops.linux.untrusted import UntrustedFileError
 OPAQUE = "user.overlay.opaque"
 """With `userxattr`, this marks for overlayfs a folder that hides what is below it."""
 
+_TO_READ = stat.S_IRUSR | stat.S_IXUSR
+
 OF_THE_DISK = "lost+found"
 """What the file system puts on a disk of its own, for root alone: no server, and no overlay."""
 
@@ -128,11 +130,13 @@ def _open_tree(trusted: Path, relative: str) -> Iterator[int]:
 
 
 def _open_folder(folder: int, relative: str) -> int:
-    """Return a descriptor of a folder, which is opened up if it is closed to this account, its owner."""
+    """Return a descriptor of a folder, which is opened up if this account, its owner, may not read it."""
+    status = untrusted.stat_at(folder, relative)
+    is_closed = status.st_uid == os.geteuid() and status.st_mode & _TO_READ != _TO_READ
     try:
-        return untrusted.open_folder_at(folder, relative, opens_up=True)
-    except PermissionError:  # Another account's may be read all the same, such as one of mode 555.
-        return untrusted.open_folder_at(folder, relative)
+        return untrusted.open_folder_at(folder, relative, opens_up=is_closed)
+    except PermissionError as error:  # It cannot be changed.
+        raise UntrustedFileError(f"{relative} may not be opened.") from error
 
 
 def _list_names(folder: int, on_closed: Callable[[str], None]) -> list[str]:

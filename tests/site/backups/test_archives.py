@@ -156,6 +156,28 @@ def test_a_server_that_has_a_copy_of_the_game_is_told_as_incomplete(
     assert text.startswith("instances/alpha/tree is a copy of the game, as this host cannot mount")
 
 
+def test_a_folder_that_may_only_be_read_stays_as_it_is(tmp_path: Path, root: Path) -> None:
+    """Another account's game may have to read it too."""
+    (root / "overlays/maps/deep").mkdir()
+    folders = (root / "overlays/maps/deep", root / "overlays/maps")
+    for folder in folders:
+        folder.chmod(0o555)
+    assert not write(tmp_path / "a", "", root).incomplete
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o555, 0o555]
+    folders[1].chmod(0o755)  # Now it can be removed.
+
+
+def test_a_closed_folder_that_cannot_be_opened_up_is_told(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "overlays/maps").chmod(0o400)
+    (root / "instances/alpha/upper/closed").unlink()
+    monkeypatch.setattr(os, "chmod", Mock(side_effect=PermissionError(1, "immutable")))
+    assert write(tmp_path / "a", "", root).incomplete == [
+        "overlays/maps cannot be opened: maps may not be opened."
+    ]
+
+
 def test_a_server_that_its_game_has_closed_is_opened_up(tmp_path: Path, root: Path) -> None:
     upper = root / "instances/alpha/upper"
     upper.chmod(0)
