@@ -69,7 +69,9 @@ class Writer:
             target = io.BufferedWriter(self._seal, 1024**2)
         self._buffer = target
         self._gzip = gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_LEVEL, mtime=0)
-        self._tar = tarfile.open(fileobj=self._gzip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.open(  # noqa: SIM115
+            fileobj=self._gzip, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8"
+        )
         self.written = Written()
 
     def __enter__(self) -> Self:
@@ -109,7 +111,8 @@ class Writer:
         for info, descriptor in host_files.entries(
             root, place, self.written.skipped.append, closed.append
         ):
-            info.name = HOST + info.name
+            info.name = HOST + host_files.as_member(info.name)
+            info.linkname = host_files.as_member(info.linkname)
             if descriptor is None:
                 self.written.digests[info.name] = ""
                 self._tar.addfile(info)
@@ -192,7 +195,7 @@ def members(
                 )
             with (
                 gzip.GzipFile(fileobj=source, mode="rb") as plain,
-                tarfile.open(fileobj=plain, mode="r|") as tar,
+                tarfile.open(fileobj=plain, mode="r|", encoding="utf-8") as tar,
             ):
                 yield (
                     (info, cast("BinaryIO | None", tar.extractfile(info) if info.isreg() else None))

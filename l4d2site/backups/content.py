@@ -10,6 +10,7 @@ from typing import BinaryIO
 from hostops.blobs import BlobFolder
 from hostops.linux import untrusted
 from l4d2site.backups.archives import HOST, ArchiveError
+from l4d2site.backups.host_files import as_path
 
 CHUNK_BYTES = 1024**2
 
@@ -47,7 +48,7 @@ class ContentReturn:
         """Take the files that are listed as identical to files of the host, which are restored by now."""
         names: Mapping[str, str] = json.load(same)
         for sha256, name in names.items():
-            inside = name.removeprefix(HOST)
+            inside = as_path(name.removeprefix(HOST))
             parent, _slash, child = inside.rpartition("/")
             with untrusted.open_folder(host_root / parent, host_root) as folder:
                 descriptor = untrusted.open_at(folder, child)

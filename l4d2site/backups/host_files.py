@@ -195,17 +195,28 @@ class ExactFile:
         return data
 
 
+def as_member(path: str) -> str:
+    """Return a path as archives have it, whatever this process takes for the encoding of names."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def as_path(member: str) -> str:
+    """Return the path of what archives call so."""
+    return os.fsdecode(member.encode("utf-8", "surrogateescape"))
+
+
 def put(root: Path, info: tarfile.TarInfo, content: BinaryIO | None) -> None:
     """Create what a header describes below `root`. Raises `UntrustedFileError` if its name leads elsewhere."""
-    path = root / info.name
-    parent, name = info.name.rpartition("/")[0], info.name.rpartition("/")[2]
+    inside = as_path(info.name)
+    path = root / inside
+    parent, _slash, name = inside.rpartition("/")
     with untrusted.open_folder(root, root) as top:
         folder = untrusted.make_folders(top, parent, _refuse)
         try:
             if info.isdir():
                 _put_folder(folder, name, info)
             elif info.issym():
-                os.symlink(info.linkname, name, dir_fd=folder)
+                os.symlink(as_path(info.linkname), name, dir_fd=folder)
             elif info.ischr():
                 os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=folder)
             elif content is not None:

@@ -241,7 +241,7 @@ def _require_free(layout: HostLayout, names: Iterable[str]) -> None:
     inside = (name.removeprefix(archives.HOST) for name in names if name.startswith(archives.HOST))
     parts = [name.split("/") for name in inside]
     for place in sorted({"/".join(part[:depth]) for part in parts for depth in (2, 3)}):
-        path = layout.root / place
+        path = layout.root / host_files.as_path(place)
         if path.is_symlink() or (path.exists() and not path.is_dir()):
             raise RestoreRefused(
                 f"{path} is in the way of a folder of the backup. Move it away first."

@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -183,6 +185,52 @@ def test_a_server_that_its_game_has_closed_is_opened_up(tmp_path: Path, root: Pa
     upper.chmod(0)
     assert not write(tmp_path / "a", "", root).incomplete
     assert stat.S_IMODE(upper.stat().st_mode) == stat.S_IRWXU
+
+
+IN_ASCII = """
+import sys
+from pathlib import Path
+import django
+django.setup()
+from tests.site.backups.test_archives import archives, put_into, take_out
+
+assert sys.getfilesystemencoding() == "ascii"
+globals()[sys.argv[1]](Path(sys.argv[2]), "", Path(sys.argv[3]))
+archives.verify(Path(sys.argv[2]), "")
+"""
+
+
+def put_into(path: Path, passphrase: str, root: Path) -> None:
+    with archives.Writer(path, passphrase) as writer:
+        writer.add_tree(root, "overlays/maps")
+
+
+@pytest.mark.parametrize("in_ascii", ["put_into", "take_out"])
+def test_names_do_not_depend_on_what_a_process_takes_for_their_encoding(
+    tmp_path: Path, root: Path, in_ascii: str
+) -> None:
+    maps = root / "overlays/maps"
+    for name in map(os.fsdecode, (b"\xc3\xbc", b"\xff", b"\xc3\xbc\xff")):
+        (maps / name).touch()
+        (maps / f"{name}.link").symlink_to(name)
+    (tmp_path / "new").mkdir()
+    for step, folder in ((put_into, root), (take_out, tmp_path / "new")):
+        if step.__name__ != in_ascii:
+            step(tmp_path / "a", "", folder)
+            continue
+        subprocess.run(
+            [sys.executable, "-c", IN_ASCII, in_ascii, tmp_path / "a", folder],
+            env=os.environ
+            | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+            | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
+            check=True,
+        )
+    archives.verify(tmp_path / "a", "")
+    found = [*(tmp_path / "new/overlays/maps").iterdir()]
+    assert {path.name for path in found} == {path.name for path in maps.iterdir()}
+    links = [path for path in found if path.is_symlink()]
+    assert [f"{link.readlink()}.link" for link in links] == [link.name for link in links]
+    assert len(links) == 3
 
 
 @pytest.mark.parametrize("name", ["instances", "overlays"])
