@@ -26,8 +26,6 @@ _TO_READ = stat.S_IRUSR | stat.S_IXUSR
 OF_THE_DISK = "lost+found"
 """What the file system puts on a disk of its own, for root alone: no server, and no overlay."""
 
-_MOUNT = " If that is on another disk, mount it; otherwise remove the link."
-
 _OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
 
 
@@ -40,7 +38,10 @@ def places(layout: HostLayout) -> Iterator[str]:
     for folder, inside in ((layout.instances_dir, "/upper"), (layout.overlays_dir, "")):
         for link in (folder, *folder.parents):
             if link.is_symlink() and not link.exists():
-                raise OSError(f"{link} is a link to {link.readlink()}, which is not there.{_MOUNT}")
+                raise OSError(
+                    f"{link} is a link to {link.readlink()}, which is not there. If that is on another disk, "
+                    "mount it; otherwise remove the link."
+                )
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(folder.iterdir()):
                 if not path.name.startswith(".") and path.name != OF_THE_DISK and _is_tree(path):

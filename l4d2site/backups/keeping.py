@@ -182,8 +182,8 @@ def note(last: LastBackup) -> None:
     path = _note_path()
     temporary = path.with_name(f".{path.name}.new")
     # Without what is as usual: an earlier version, which may be taken back, does not know all of it.
-    known = {name: value for name, value in asdict(last).items() if value}
-    temporary.write_text(json.dumps(known), encoding="utf-8")
+    unusual = {name: value for name, value in asdict(last).items() if value}
+    temporary.write_text(json.dumps(unusual), encoding="utf-8")
     temporary.chmod(0o640 if is_shared(path.parent) else 0o600)
     temporary.replace(path)
 
@@ -192,9 +192,8 @@ def read_last() -> LastBackup | None:
     """Return the last backup's outcome; None if there was none, or it cannot be read."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         noted = json.loads(_note_path().read_text(encoding="utf-8"))
-        known = {
-            column.name for column in fields(LastBackup)
-        } & noted.keys()  # A later version may say more.
+        # A later version may say more.
+        known = {column.name for column in fields(LastBackup)} & noted.keys()
         return LastBackup(**{name: noted[name] for name in known})
     return None
 
