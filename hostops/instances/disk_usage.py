@@ -2,11 +2,12 @@
 
 import contextlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hostops.errors import HostError
-from hostops.instances.full_copies import Version, read_manifest
+from hostops.instances.tree_manifests import OwnFiles
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.files import free_bytes, is_no_space, tree_size
@@ -25,8 +26,10 @@ def own_bytes(instance: InstanceLayout) -> int:
     If there are more than 50,000 files, only the first ones count: this is measured beside other work. It skips
     folders that the game has closed, or whose path is longer than the kernel accepts (4 KiB).
     """
-    ours = read_manifest(instance)
-    return _measure(instance, instance.upper_dir, {}) + _measure(instance, instance.tree_dir, ours)
+    own_files = OwnFiles(instance, on_damage=lambda _text: None)
+    return _measure(instance, instance.upper_dir, lambda _path, _status: True) + _measure(
+        instance, instance.tree_dir, own_files.is_own
+    )
 
 
 def require_room(
@@ -64,8 +67,10 @@ def explain_full_disk(layout: HostLayout) -> Iterator[None]:
         ) from error
 
 
-def _measure(instance: InstanceLayout, top: Path, ours: Mapping[str, Sequence[Version]]) -> int:
-    """Return how much space the readable files below `top` take that are not `ours`."""
+def _measure(
+    instance: InstanceLayout, top: Path, is_own: Callable[[str, os.stat_result], bool]
+) -> int:
+    """Return how much space the server's own readable files below `top` take."""
     blocks = 0
     with (
         contextlib.suppress(FileNotFoundError, UntrustedFileError),
@@ -74,7 +79,7 @@ def _measure(instance: InstanceLayout, top: Path, ours: Mapping[str, Sequence[Ve
         for path, status in untrusted.walk(
             folder, max_entries=_MAX_ENTRIES, takes_what_it_can=True
         ):
-            if (status.st_size, status.st_mtime_ns) not in ours.get(path, ()):
+            if is_own(path, status):
                 blocks += status.st_blocks
     return blocks * _BLOCK_BYTES
 

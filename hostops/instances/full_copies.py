@@ -1,12 +1,10 @@
 """A full copy: how an instance gets its files where overlays cannot be mounted.
 
-A manifest beside the copy lists which of its files are ours, and in what version. At every start, our
-files are updated from the release, the overlays and the config; files that the server wrote or changed are
-kept. Size and modification time distinguish versions of a file.
+A manifest beside the copy lists which of its files are ours (`tree_manifests`). At every start, our files are
+updated from the release, the overlays and the config; files that the server wrote or changed are kept.
 """
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -14,16 +12,12 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.instances.own_files import OverlayFiles, Whose
-from hostops.instances.records import MALFORMED
+from hostops.instances.tree_manifests import OwnFiles, Version, read_manifest, write_manifest
 from hostops.layout import InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import copy_at, remove_tree, walk_files, write_atomically
+from hostops.linux.files import copy_at, remove_tree, walk_files
 from hostops.linux.untrusted import UntrustedFileError
 
-Version = tuple[int, int]
-"""Size in bytes and modification time in nanoseconds."""
-
-_MAX_MANIFEST_BYTES = 64 * 1024**2
 _MOST_WARNINGS = 10
 
 
@@ -40,13 +34,13 @@ def refresh_tree(
     it did. If this is interrupted at any point, the next call completes it.
     """
     wanted = _merge(layers, callbacks)
-    known = read_manifest(instance, callbacks)
+    known = read_manifest(instance, lambda text: _warn_of_damage(text, callbacks))
     if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         known = {}
         _take_over_upper(instance, callbacks)
     # Until everything is copied, a file may be in its old or its new version: both are ours.
     both = {path: [*known.get(path, []), version] for path, (_, version) in wanted.items()}
-    _write_manifest(instance, {**known, **both})
+    write_manifest(instance, {**known, **both})
     kept = []
     with contextlib.ExitStack() as closing:
         tree = closing.enter_context(untrusted.open_folder(instance.tree_dir, instance.trusted_dir))
@@ -59,7 +53,7 @@ def refresh_tree(
             whose = Whose.CONFIGURED if path in configured else overlays.find_whose(path)
             if not _bring(tree, source, version, known.get(path, []), whose, callbacks):
                 kept += [path] if whose is Whose.SEED else []
-    _write_manifest(instance, {path: [version] for path, (_, version) in wanted.items()})
+    write_manifest(instance, {path: [version] for path, (_, version) in wanted.items()})
     return kept
 
 
@@ -73,14 +67,14 @@ def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
     callbacks.say(
         "This host can mount overlays now: taking over what the server wrote in its copy."
     )
-    known = read_manifest(instance, callbacks)
+    own_files = OwnFiles(instance, lambda text: _warn_of_damage(text, callbacks))
     with (
         untrusted.open_folder(instance.tree_dir, instance.trusted_dir) as tree,
         untrusted.open_folder(instance.upper_dir, instance.trusted_dir) as upper,
     ):
         for path, status in untrusted.walk(tree, opens_up=True):
             callbacks.cancel.raise_if_cancelled()
-            if (status.st_size, status.st_mtime_ns) not in known.get(path, []):
+            if own_files.is_own(path, status):
                 _move(tree, upper, path)
     remove_tree(instance.tree_dir)
     instance.tree_manifest_path.unlink(missing_ok=True)
@@ -212,29 +206,7 @@ def _version(folder: int, name: str) -> Version | None:
     return status.st_size, status.st_mtime_ns
 
 
-def read_manifest(
-    instance: InstanceLayout, callbacks: Callbacks | None = None
-) -> dict[str, list[Version]]:
-    """Return which files of the tree are ours. Without a manifest, all of them are the server's own.
-
-    Where overlays cannot be mounted, the game may be able to write the manifest.
-    """
-    path = instance.tree_manifest_path
-    try:
-        document = json.loads(untrusted.read_file(path, instance.trusted_dir, _MAX_MANIFEST_BYTES))
-        return {
-            name: [(int(size), int(time_ns)) for size, time_ns in versions]
-            for name, versions in document.items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (*MALFORMED, UntrustedFileError) as error:
-        (callbacks or Callbacks()).warn(
-            f"{path.name} does not tell which files of {instance.name} are ours ({error}): those that "
-            "differ are kept as its own. Reset the server to have all of them copied again."
-        )
-        return {}
-
-
-def _write_manifest(instance: InstanceLayout, manifest: dict[str, list[Version]]) -> None:
-    write_atomically(instance.tree_manifest_path, json.dumps(manifest))
+def _warn_of_damage(text: str, callbacks: Callbacks) -> None:
+    callbacks.warn(
+        f"{text}: those that differ are kept as its own. Reset the server to have all of them copied again."
+    )

@@ -8,7 +8,7 @@ import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -105,12 +105,11 @@ class Writer:
         with path.open("rb") as file:
             self._add_counted(info, file)
 
-    def add_tree(self, root: Path, place: str) -> None:
+    def add_tree(self, root: Path, place: str, say: Callable[[str], object]) -> None:
         """Add a tree of the host, whatever its game does at the same time."""
         closed: list[str] = []
-        for info, descriptor in host_files.entries(
-            root, place, self.written.skipped.append, closed.append
-        ):
+        listeners = host_files.Listeners(self.written.skipped.append, closed.append, say)
+        for info, descriptor in host_files.entries(root, place, listeners):
             info.name = HOST + host_files.as_member(info.name)
             info.linkname = host_files.as_member(info.linkname)
             if descriptor is None:
@@ -121,7 +120,8 @@ class Writer:
                 self._add_counted(info, file)
             self.written.files += 1
         if closed:
-            more = f" And {len(closed) - 1} more in {place}." if closed[1:] else ""
+            where = "/".join(Path(place).parts[:2])
+            more = f" And {len(closed) - 1} more in {where}." if closed[1:] else ""
             self.written.incomplete.append(f"{closed[0]}{more}")
 
     def add_blobs(self, store: BlobFolder) -> int:

@@ -11,9 +11,11 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from hostops.instances.tree_manifests import OwnFiles
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
@@ -59,31 +61,90 @@ def _is_tree(path: Path) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """Those who hear what is not in a tree's entries. Each is called with a sentence."""
+
+    on_skipped: Callable[[str], object]
+    """For anything that is no file, folder, link or whiteout."""
+    on_closed: Callable[[str], object]
+    """For what cannot be opened, also the tree itself, and for a folder with too many names."""
+    say: Callable[[str], object]
+    """For all else that people should know."""
+
+
 def entries(
-    root: Path, place: str, on_skipped: Callable[[str], None], on_closed: Callable[[str], None]
+    root: Path, place: str, listeners: Listeners
 ) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
     """Yield a tree's entries as headers, each regular file with an open descriptor that the caller closes.
 
-    Calls `on_skipped` for anything that is no file, folder, link or whiteout, and `on_closed` for what cannot
-    be opened, also the tree itself, and for a folder with too many names.
+    If the server has a full copy of the game, its own files there are among them, as the host moves them to
+    `upper` once it can mount overlays (`hostops.instances.full_copies`). It has no header for their folders.
 
     The folder that contains the trees is trusted like `root`: it may be a link to another disk.
     """
     folder, name = Path(place).parts[:2]
     if (root / folder / name).is_symlink():
-        on_closed(
+        listeners.on_closed(
             f"{folder}/{name} is a link, and no link is followed here. Move what it leads to there, or keep "
             "copies of that yourself."
         )
         return
-    copy = InstanceLayout(root, name).tree_dir
-    if copy.parent == root / folder / name and untrusted.exists(copy, root / folder):
-        on_closed(
-            f"{folder}/{name}/{copy.name} is a copy of the game, as this host cannot mount overlays. What the "
-            "server wrote there is in no backup: keep copies of it yourself."
-        )
+    taken: set[str] = set()
+    above_taken: set[str] = set()
+    instance = InstanceLayout(root, name)
+    if instance.dir == root / folder / name:
+        # First: a start that moves them to `upper` meanwhile can hide none of them.
+        for path, info, descriptor in _read_own(instance, place, listeners):
+            taken.add(path)
+            while (path := path.rpartition("/")[0]) and path not in above_taken:
+                above_taken.add(path)
+            yield info, descriptor
+
+    def is_left(path: str, status: os.stat_result) -> bool:
+        return path not in taken and (stat.S_ISDIR(status.st_mode) or path not in above_taken)
+
+    for _path, info, descriptor in _read(root / folder, place, place, is_left, listeners):
+        yield info, descriptor
+
+
+def _read_own(
+    instance: InstanceLayout, place: str, listeners: Listeners
+) -> Iterator[tuple[str, tarfile.TarInfo, int | None]]:
+    """Yield the server's own files in its full copy of the game, if it has one, as entries of `place`.
+
+    If the manifest is damaged, nobody knows which they are, and all of the copy is yielded. That is large, but
+    what the server wrote may be nowhere else, and a game that wants to fill backups can do so anyway.
+    """
+    own_files = OwnFiles(
+        instance,
+        lambda text: listeners.say(
+            f"{text}: the backup has its whole copy of the game. Restart the server to have them listed again."
+        ),
+    )
+
+    def is_wanted(path: str, status: os.stat_result) -> bool:
+        return stat.S_ISDIR(status.st_mode) or own_files.is_own(path, status)
+
+    copy = str(instance.tree_dir.relative_to(instance.root))
+    for path, info, descriptor in _read(instance.trusted_dir, copy, place, is_wanted, listeners):
+        if not info.isdir():
+            yield path, info, descriptor
+
+
+def _read(
+    trusted: Path,
+    source: str,
+    place: str,
+    is_wanted: Callable[[str, os.stat_result], bool],
+    listeners: Listeners,
+) -> Iterator[tuple[str, tarfile.TarInfo, int | None]]:
+    """Yield what is wanted of the tree `source` as entries of `place`: path inside, header, open descriptor.
+
+    A folder that is not wanted is not gone through.
+    """
     try:
-        with _open_tree(root / folder, place.removeprefix(f"{folder}/")) as top:
+        with _open_tree(trusted, source.partition("/")[2]) as top:
             waiting = [""]
             while waiting:
                 inside = waiting.pop()
@@ -92,32 +153,34 @@ def entries(
                 except FileNotFoundError:  # removed in the meantime
                     continue
                 except UntrustedFileError as error:
-                    on_closed(f"{place}/{inside} cannot be opened: {error}")
+                    listeners.on_closed(f"{source}/{inside} cannot be opened: {error}")
                     continue
                 try:
-                    name = f"{place}/{inside}".rstrip("/")
-                    yield _folder(here, name), None
-                    for child in _list_names(here, on_closed):
+                    yield inside, _folder(here, f"{place}/{inside}".rstrip("/")), None
+                    for child in _list_names(here, listeners.on_closed):
                         below = f"{inside}/{child}".lstrip("/")
                         try:
-                            found = _entry(here, child, f"{place}/{below}")
+                            status = untrusted.stat_at(here, child)
+                            if not is_wanted(below, status):
+                                continue
+                            if stat.S_ISDIR(status.st_mode):
+                                waiting.append(below)
+                            elif entry := _entry(here, child, f"{place}/{below}", status):
+                                yield below, *entry
+                            else:
+                                listeners.on_skipped(
+                                    f"{source}/{below} is neither a file, a folder nor a link."
+                                )
                         except FileNotFoundError:  # removed in the meantime
                             continue
                         except UntrustedFileError as error:
-                            on_closed(f"{place}/{below} cannot be opened: {error}")
-                            continue
-                        if found == "folder":
-                            waiting.append(below)
-                        elif isinstance(found, str):
-                            on_skipped(f"{place}/{below} is {found}.")
-                        else:
-                            yield found
+                            listeners.on_closed(f"{source}/{below} cannot be opened: {error}")
                 finally:
                     os.close(here)
     except FileNotFoundError:  # A server that was never started has no such folder.
         return
     except UntrustedFileError as error:
-        on_closed(f"{place} cannot be opened: {error}")
+        listeners.on_closed(f"{source} cannot be opened: {error}")
 
 
 @contextlib.contextmanager
@@ -140,7 +203,7 @@ def _open_folder(folder: int, relative: str) -> int:
         raise UntrustedFileError(f"{relative} may not be opened.") from error
 
 
-def _list_names(folder: int, on_closed: Callable[[str], None]) -> list[str]:
+def _list_names(folder: int, on_closed: Callable[[str], object]) -> list[str]:
     try:
         return sorted(untrusted.list_names(folder, untrusted.MAX_ENTRIES))
     except UntrustedFileError as error:
@@ -159,22 +222,26 @@ def _folder(descriptor: int, name: str) -> tarfile.TarInfo:
     return info
 
 
-def _entry(folder: int, child: str, name: str) -> tuple[tarfile.TarInfo, int | None] | str:
-    """Return the header and descriptor of an entry; for a folder or an unsupported kind, a word for it."""
-    status = untrusted.stat_at(folder, child)
+def _entry(
+    folder: int, child: str, name: str, status: os.stat_result
+) -> tuple[tarfile.TarInfo, int | None] | None:
+    """Return the header and descriptor of an entry that is no folder; None if it is of an unsupported kind."""
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
-    if stat.S_ISDIR(status.st_mode):
-        return "folder"
     if stat.S_ISLNK(status.st_mode):
         info.type = tarfile.SYMTYPE
-        info.linkname = os.readlink(child, dir_fd=folder)
+        pinned = untrusted.pin(folder, child)
+        try:
+            # readlinkat(2): an empty path means the open link itself. If it is none any more: ENOENT.
+            info.linkname = os.readlink("", dir_fd=pinned)
+        finally:
+            os.close(pinned)
         return info, None
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         info.type = tarfile.CHRTYPE  # a whiteout: overlayfs(5)
         return info, None
     if not stat.S_ISREG(status.st_mode):
-        return "neither a file, a folder nor a link"
+        return None
     descriptor = untrusted.open_at(folder, child)
     info.size = os.fstat(descriptor).st_size
     return info, descriptor

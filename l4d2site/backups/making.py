@@ -163,7 +163,7 @@ def _fill(
     if with_host_files:
         say("Adding what servers wrote and the overlays …")
         for place in host_files.places(layout):
-            writer.add_tree(layout.root, place)
+            writer.add_tree(layout.root, place, say)
         writer.written.incomplete += [
             f"{layout.instances_dir / name} is not there, although {name} was started before and is to run. If "
             "that is on another disk, mount it."

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from hostops.errors import HostError
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, InstanceLayout
 from jobs.models import DeferredAction, Operation, Worker
 from jobs.queue import cancel_restored, end_deferral, enqueue
 from l4d2site.accounts.restored_backups import end_what_was_open, log_restored
@@ -197,9 +197,11 @@ def _has_files(layout: HostLayout) -> bool:
     """Return whether there are files of servers or overlays. Raises `RestoreRefused` if that cannot be seen."""
     try:
         instances = _list_folder(layout.instances_dir)
-        # Where overlays cannot be mounted, a copy of the game would be used in place of the backup's files.
-        own = [path / name for path in instances for name in ("upper", "tree")]
-        return any(map(_list_folder, [*own, *_list_folder(layout.overlays_dir)]))
+        own = [*(path / "upper" for path in instances), *_list_folder(layout.overlays_dir)]
+        # Where overlays cannot be mounted, any copy of the game, even an empty one, would be used in place of
+        # the backup's files.
+        copies = (InstanceLayout(layout.root, path.name).tree_dir for path in instances)
+        return any(map(_list_folder, own)) or any(map(os.path.lexists, copies))
     except OSError as error:
         raise RestoreRefused(
             f"{error.filename} cannot be looked into: {error.strerror}. Give it to the account that runs "
