@@ -58,6 +58,7 @@ _REASONS = {
 }
 
 _CURE = "Remove it, or reset the server if its game put it there."
+_GIVE = "Give it to the account that runs this."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -505,7 +506,9 @@ def _explained(error: OSError, relative: str) -> Exception:
     reason = _REASONS.get(error.errno or 0)
     if reason is None:
         return error
-    return UntrustedFileError(f"{relative} {reason}. {_CURE}")
+    # It is another account's, perhaps a person's own.
+    cure = _GIVE if error.errno == errno.EACCES else _CURE
+    return UntrustedFileError(f"{relative} {reason}. {cure}")
 
 
 def _relative(path: Path, beneath: Path) -> str:

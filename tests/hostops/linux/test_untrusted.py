@@ -131,6 +131,22 @@ def test_it_refuses_what_is_not_a_file_of_ours(top: Path, attack: Callable[[Path
         untrusted.read_file(target, top, 1000)
 
 
+def test_nobody_is_told_to_remove_what_another_account_keeps_to_itself(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pinned: str, _flags: int) -> int:  # To root, nothing is closed.
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    folder = os.open(top, os.O_RDONLY)
+    try:
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(UntrustedFileError) as caught:
+            untrusted.open_folder_at(folder, "alpha")
+    finally:
+        os.close(folder)
+    assert str(caught.value) == "alpha may not be opened. Give it to the account that runs this."
+
+
 @pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize(
     "path", ["../outside/1.log", "alpha/../../outside/1.log", "alpha//x", "", "."]
