@@ -31,7 +31,10 @@ LATE = timedelta(days=2)
 
 @dataclass(frozen=True)
 class LastBackup:
-    """The outcome of the last backup, for the panel's operators."""
+    """The outcome of the last backup with the host's files, for the panel's operators.
+
+    Of the database alone if there was no other one yet.
+    """
 
     finished_at: str
     """As ISO 8601."""

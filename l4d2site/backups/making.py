@@ -46,7 +46,9 @@ def make_backup(
 
     The record has also failures that are none of these, such as faults of the code: they too leave no backup.
     If only the record fails, it says so: the outcome of the backup does not depend on that. While another
-    backup is made, none is attempted, and so none recorded.
+    backup is made, none is attempted, and so none recorded. Without the host's files, it is only recorded if it
+    is made, and no other backup is recorded: each upgrade makes one, which must not hide what the nightly one
+    lacks.
     """
     try:
         with keeping.only_one() as folder:
@@ -54,21 +56,29 @@ def make_backup(
     except keeping.BusyError:
         raise
     except Exception as error:
-        _note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)), say)
+        if with_host_files:
+            _note(LastBackup(timezone.now().isoformat(), error=str(error) or repr(error)), say)
         raise
-    _note(
-        LastBackup(
-            timezone.now().isoformat(),
-            str(made.path),
-            made.bytes,
-            made.is_sealed,
-            with_host_files,
-            has_content=with_content,
-            trees_incomplete=len(made.incomplete),
-        ),
-        say,
-    )
+    if with_host_files or not _is_another_recorded():
+        _note(
+            LastBackup(
+                timezone.now().isoformat(),
+                str(made.path),
+                made.bytes,
+                made.is_sealed,
+                with_host_files,
+                has_content=with_content,
+                trees_incomplete=len(made.incomplete),
+            ),
+            say,
+        )
     return made
+
+
+def _is_another_recorded() -> bool:
+    """Return whether the last record is of a backup with the host's files, or may be of one that failed."""
+    last = keeping.read_last()
+    return last is not None and (last.has_host_files or bool(last.error))
 
 
 def _note(outcome: LastBackup, say: Callable[[str], None]) -> None:

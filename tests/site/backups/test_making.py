@@ -63,7 +63,7 @@ def test_a_failure_of_any_kind_is_recorded(
     keeping.note(LastBackup("2026-11-01T04:30:00+00:00", "/an/earlier/one", 5))
     refuse_to_dump(error, monkeypatch)
     with pytest.raises(type(error)):
-        make([])
+        make_backup(say=print)
     assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]
     assert list((places / "backups").iterdir()) == []
 
@@ -82,6 +82,53 @@ def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
     last = keeping.read_last()
     assert last is not None
     assert last.fault.startswith("Servers or overlays of which the last backup lacks files: 1.")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"has_host_files": True, "trees_incomplete": 1}, {"error": "No space."}]
+)
+def test_one_of_the_database_alone_hides_nothing_of_the_last_full_one(
+    places: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    """Each upgrade makes one. What failed may have been a full one: notes do not say which."""
+    last = LastBackup(timezone.now().isoformat(), **wrong)
+    keeping.note(last)
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    call_command("backup", "--database-only")
+    assert keeping.read_last() == last
+    assert last.fault
+
+
+def test_one_of_the_database_alone_that_fails_is_told_by_the_command_alone(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = LastBackup(timezone.now().isoformat(), "/b", 5, has_host_files=True)
+    keeping.note(last)
+    refuse_to_dump(DumpError("No space."), monkeypatch)
+    with pytest.raises(CommandError, match=r"^No backup was made\. No space\.$"):
+        call_command("backup", "--database-only")
+    assert keeping.read_last() == last
+
+
+def test_where_only_the_database_was_ever_backed_up_the_last_one_is_told(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    for _ in range(2):
+        call_command("backup", "--database-only")
+        last = keeping.read_last()
+        assert last is not None
+        assert last.path == str(max((places / "backups").iterdir()))
+
+
+@pytest.mark.django_db
+def test_a_full_one_is_recorded_whatever_the_last_one_was(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    keeping.note(LastBackup(timezone.now().isoformat(), error="No space."))
+    made = make_backup(with_content=False, say=print)
+    assert keeping.read_last().path == str(made.path)  # type: ignore[union-attr]
 
 
 @pytest.mark.django_db
@@ -201,7 +248,7 @@ def test_a_failure_that_cannot_be_recorded_is_told_all_the_same(
     refuse_to_dump(DumpError("No space."), monkeypatch)
     said: list[str] = []
     with pytest.raises(DumpError, match="No space"):
-        make(said)
+        make_backup(say=said.append)
     assert "could not be recorded" in said[-1]
 
 
