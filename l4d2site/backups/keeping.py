@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
@@ -46,6 +46,8 @@ class LastBackup:
     has_content: bool = False
     trees_incomplete: int = 0
     """Of how many servers and overlays it lacks files, because they could not be opened."""
+    incomplete: Sequence[str] = ()
+    """For the first of these: what it lacks, and why."""
 
     @property
     def at(self) -> datetime:
@@ -60,10 +62,10 @@ class LastBackup:
         if timezone.now() - self.at > LATE:
             return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
         if self.trees_incomplete:
-            return (
-                f"Servers or overlays of which the last backup lacks files: {self.trees_incomplete}. "
-                "journalctl -u saferoom-backup says which."
-            )
+            texts = ["The last backup lacks files.", *self.incomplete]
+            if more := self.trees_incomplete - len(self.incomplete):
+                texts.append(f"Other servers and overlays of which it lacks some: {more}.")
+            return " ".join(texts)
         return ""
 
 
@@ -186,7 +188,8 @@ def note(last: LastBackup) -> None:
     temporary = path.with_name(f".{path.name}.new")
     # Without what is as usual: an earlier version, which may be taken back, does not know all of it.
     unusual = {name: value for name, value in asdict(last).items() if value}
-    temporary.write_text(json.dumps(unusual), encoding="utf-8")
+    # A game may give its files names that are no text, which no page could show.
+    temporary.write_bytes(json.dumps(unusual, ensure_ascii=False).encode("utf-8", "replace"))
     temporary.chmod(0o640 if is_shared(path.parent) else 0o600)
     temporary.replace(path)
 

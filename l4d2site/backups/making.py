@@ -24,6 +24,9 @@ from servers.store import get_store
 FAULTS = (ArchiveError, DumpError, PassphraseError, HostError, keeping.BusyError, OSError)
 """The errors of a failed backup; their texts are for the panel's operators."""
 
+_MOST_NOTED = 5
+_LONGEST_NOTED = 200
+
 
 @dataclass(frozen=True)
 class Made:
@@ -69,10 +72,15 @@ def make_backup(
                 with_host_files,
                 has_content=with_content,
                 trees_incomplete=len(made.incomplete),
+                incomplete=[_shorten(text) for text in made.incomplete[:_MOST_NOTED]],
             ),
             say,
         )
     return made
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_NOTED else f"{text[: _LONGEST_NOTED - 1]}…"
 
 
 def _is_another_recorded() -> bool:

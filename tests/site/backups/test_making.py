@@ -81,7 +81,26 @@ def test_a_backup_without_the_files_of_a_server_is_not_told_as_a_good_one(
     assert "Servers or overlays of which this backup lacks files: 1." in errors
     last = keeping.read_last()
     assert last is not None
-    assert last.fault.startswith("Servers or overlays of which the last backup lacks files: 1.")
+    assert last.fault.startswith("The last backup lacks files. instances/1/upper cannot be opened")
+
+
+@pytest.mark.django_db
+def test_health_is_told_what_the_first_of_many_trees_lack(
+    places: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Their names may be long, and no text: the page must be shown all the same."""
+    monkeypatch.setattr(database_dumps, "dump", lambda path: path.write_bytes(b"rows"))
+    (settings.HOST_ROOT / "overlays").mkdir(parents=True)
+    for number in range(7):
+        name = os.fsdecode(b"\xff%d" % number) + number // 4 * "long" * 60
+        (settings.HOST_ROOT / "overlays" / name).symlink_to("/gone")
+    make_backup(say=print)
+    last = keeping.read_last()
+    assert last is not None
+    assert last.fault.startswith("The last backup lacks files. overlays/?0 is a link, and no link")
+    assert last.fault.endswith("… Other servers and overlays of which it lacks some: 2.")
+    assert len(last.fault) < 900
+    last.fault.encode()
 
 
 @pytest.mark.parametrize(
