@@ -229,7 +229,7 @@ def test_a_machine_that_cannot_be_connected_leaves_no_namespace() -> None:
 HOLD_A_LOCK = """
 import time
 from django.db import connection, transaction
-from l4d2site.backups.database_dumps import notice_lost_client
+from l4d2site.backups.database_dumps.postgresql import notice_lost_client
 with transaction.atomic(), connection.cursor() as cursor:
     notice_lost_client()
     cursor.execute("SET idle_in_transaction_session_timeout = 0")

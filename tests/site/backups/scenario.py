@@ -41,6 +41,7 @@ from jobs.queue import claim_next_job, enqueue, register_worker  # noqa: E402
 from jobs.queue.transitions import RESTORED  # noqa: E402
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation, PendingSignIn  # noqa: E402
 from l4d2site.backups import archives, database_dumps, restoring, sealing  # noqa: E402
+from l4d2site.backups.database_dumps import sqlite  # noqa: E402
 from l4d2site.backups.keeping import read_last  # noqa: E402
 from servers.models import (  # noqa: E402
     ActualState,
@@ -411,7 +412,7 @@ def heed_signals_while_locked(archive: Path) -> None:
     connection.close()
     with closing(sqlite3.connect(settings.DATABASES["default"]["NAME"])) as other:
         other.execute("BEGIN IMMEDIATE")
-        with patch.object(database_dumps, "write_turn", interrupt_soon):
+        with patch.object(sqlite, "write_turn", interrupt_soon):
             refuse("restore", str(archive), "--replace", code=128 + signal.SIGINT)
     assert User.objects.filter(username="somebody").exists()
 

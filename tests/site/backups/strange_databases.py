@@ -28,7 +28,8 @@ from django.test.utils import override_settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from jobs.models import DeferredAction  # noqa: E402
-from l4d2site.backups import database_dumps, restoring, sealing  # noqa: E402
+from l4d2site.backups import restoring, sealing  # noqa: E402
+from l4d2site.backups.database_dumps import faults  # noqa: E402
 from servers.models import Server  # noqa: E402
 from tests.site.backups.scenario import (  # noqa: E402
     PASSPHRASE,
@@ -145,7 +146,7 @@ def tell_what_it_waits_for() -> None:
                 # Long enough that it could be told twice.
                 threading.Timer(1.5, other.rollback).start()
 
-        with patch.object(database_dumps, "LONG_WAIT_SECONDS", 0.5):
+        with patch.object(faults, "LONG_WAIT_SECONDS", 0.5):
             restoring.restore(archive, PASSPHRASE, replaces=True, say=hear)
         released.cancel()
     assert len([text for text in said if text.startswith("Waiting until")]) == 1, said

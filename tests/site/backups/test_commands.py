@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from l4d2site.backups import database_dumps
+from l4d2site.backups.database_dumps import client_programs
 from tests.conftest import migrate
 from tests.fire.postgres import USER, Postgres
 from tests.systemd.sandbox import REPOSITORY
@@ -107,8 +107,8 @@ def test_pg_dump_is_told_whom_the_connection_trusts(monkeypatch: pytest.MonkeyPa
     trusted = {"requirepeer": "postgres", "ssl_min_protocol_version": "TLSv1.3"}
     info = SimpleNamespace(get_parameters=lambda: trusted | {"options": "-c statement_timeout=5"})
     connection = SimpleNamespace(connection=SimpleNamespace(info=info))
-    monkeypatch.setattr(database_dumps, "connection", connection)
-    assert conninfo_to_dict(database_dumps._conninfo()) == trusted
+    monkeypatch.setattr(client_programs, "connection", connection)
+    assert conninfo_to_dict(client_programs.conninfo()) == trusted
 
 
 def as_conninfo(postgres: Postgres) -> str:
