@@ -261,7 +261,7 @@ def verify(path: Path, passphrase: str) -> list[str]:
 
 def _parse(path: Path, name: str, content: bytes) -> dict[str, Any]:
     """Return the JSON object in a member. Raises `ArchiveError`: it is read before the digests are compared."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(content.decode())
         if isinstance(document, dict):
             return document

@@ -327,7 +327,14 @@ def test_a_sealed_archive_that_ends_with_a_piece_is_known_as_cut_off(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "instead"), [(b"version", b"versirn"), (b'"', b"\0"), (b"{", b"[["), (b":", b"\xff")]
+    ("text", "instead"),
+    [
+        (b"version", b"versirn"),
+        (b'"', b"\0"),
+        (b"{", b"[["),
+        (b":", b"\xff"),
+        pytest.param(b"{", b"[" * 60_000, id="deep"),
+    ],
 )
 def test_a_damaged_head_is_told_although_it_is_read_before_the_digests(
     tmp_path: Path, text: bytes, instead: bytes
