@@ -1,6 +1,7 @@
 """The messages of `manage.py check` about the machine, each with a permanent id."""
 
 import os
+import pwd
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -85,12 +86,20 @@ def check_shared_database(**_options: Any) -> list[CheckMessage]:
     return [
         CheckWarning(
             f"{path} is in a shared folder, but has the mode {mode:o}: the other account cannot use it.",
-            hint=f"As its owner, {path.owner()}: chmod {SHARED_FILE:o} {path}",
+            hint=f"As its owner, {name_account(status.st_uid)}: chmod {SHARED_FILE:o} {path}",
             id="saferoom.W002",
         )
         for path, status in database_files(database)
         if (mode := stat.S_IMODE(status.st_mode)) != SHARED_FILE
     ]
+
+
+def name_account(uid: int) -> str:
+    """Return an account's name, or its number if it has none, as one that was removed."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 @register(Tags.security)

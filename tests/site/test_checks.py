@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from django.conf import LazySettings
@@ -248,6 +249,14 @@ class TestWhoCanRead:
         assert "chmod 660" in str(message.hint)
         (var_dir / "panel.sqlite3").chmod(0o660)
         assert check_shared_database() == []
+
+    def test_the_owner_of_such_a_file_may_have_no_name(
+        self, var_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        var_dir.chmod(0o2770)
+        monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
+        (message,) = check_shared_database()
+        assert str(message.hint).startswith(f"As its owner, {os.geteuid()}: chmod 660 ")
 
 
 class CheckedError(Exception):
