@@ -18,6 +18,9 @@ from l4d2site.backups.database_dumps.panel_tables import (
     require_panel,
 )
 
+TRY_SECONDS = 0.25
+"""How long a restore waits between two tries to write."""
+
 
 def dump(path: Path) -> None:
     """Copy the database to a new file at `path`. Raises `DumpError`."""
@@ -78,23 +81,32 @@ def replacing(path: Path, keeps_others: bool, say: Callable[[str], None]) -> Ite
         connection.ensure_connection()
         # One transaction: those who read meanwhile see the old database until its end.
         with write_turn():
-            connection.connection.execute("PRAGMA busy_timeout = 250")  # It tries again, and again.
-            copy.backup(connection.connection, progress=_telling_of_wait(say))
-    # Like the copy, it now has no write-ahead log.
-    connection.connection.execute("PRAGMA journal_mode=WAL")
+            # A try fails at once if another program has a lock: `_waiting` waits before the next one.
+            connection.connection.execute("PRAGMA busy_timeout = 0")
+            copy.backup(connection.connection, progress=_waiting(say), sleep=0)
+    # Like the copy, it now has no write-ahead log. The next connection gives it one, as each does.
     connection.close()
 
 
-def _telling_of_wait(say: Callable[[str], None]) -> Callable[[int, int, int], None]:
-    """Return what SQLite is to call after each try to write. Python heeds signals when it is called."""
+def _waiting(say: Callable[[str], None]) -> Callable[[int, int, int], None]:
+    """Return what SQLite is to call after each try to write: it waits while another program has a lock.
+
+    An interrupt then is a `DumpError`: nothing was changed. One during a try stays an interrupt: Python raises
+    it after the try, which may have been the one that wrote.
+    """
     begun_at = time.monotonic()
     has_told = False
 
-    def tell(status: int, *_pages: int) -> None:
+    def wait(status: int, *_pages: int) -> None:
         nonlocal has_told
-        is_locked = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        if is_locked and not has_told and time.monotonic() - begun_at >= faults.LONG_WAIT_SECONDS:
-            has_told = True
-            say(WAITING)
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return
+        try:
+            if not has_told and time.monotonic() - begun_at >= faults.LONG_WAIT_SECONDS:
+                has_told = True
+                say(WAITING)
+            time.sleep(TRY_SECONDS)
+        except KeyboardInterrupt as interrupt:
+            raise DumpError("This was interrupted before anything was changed.") from interrupt
 
-    return tell
+    return wait

@@ -61,9 +61,7 @@ class Command(BaseCommand):
                     say=lambda text: tell(text, self.stdout),
                 )
         except restoring.RestoreUnfinished as error:
-            was_interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-            code = EXIT_INTERRUPTED if was_interrupted else EXIT_FAILED
-            raise CommandError(str(error), returncode=code) from error
+            raise CommandError(str(error), returncode=_exit_code(error)) from error
         except KeyboardInterrupt:
             raise CommandError(
                 "The backup was not put back. This was interrupted before anything was changed.",
@@ -79,7 +77,8 @@ class Command(BaseCommand):
             OSError,
             CommandError,  # of `migrate`
         ) as error:
-            raise CommandError(f"The backup was not put back. {error}") from error
+            said = f"The backup was not put back. {error}"
+            raise CommandError(said, returncode=_exit_code(error)) from error
         except DatabaseError as error:
             if not (advice := advise(error)):
                 raise
@@ -99,3 +98,8 @@ class Command(BaseCommand):
             )
         if restored.started:
             tell(f"Will be started once a worker runs: {', '.join(restored.started)}.", self.stdout)
+
+
+def _exit_code(error: Exception) -> int:
+    """Return the code for what failed, or was interrupted."""
+    return EXIT_INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else EXIT_FAILED
