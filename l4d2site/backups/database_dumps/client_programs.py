@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
 
 from django.conf import settings
 from django.db import connection
@@ -11,17 +13,58 @@ from hostops.errors import CommandError as ProgramError
 from hostops.linux.process import run
 from l4d2site.backups.database_dumps.faults import DumpError
 
-# What pg_dump is told of this connection. The other parameters are limits, which a long dump must not have, or
-# say in another way what these say, as a service does.
-_OF_LIBPQ = (
+OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
-    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "channel_binding"),
+    *("passfile", "requirepeer", "require_auth", "channel_binding"),
+    *("min_protocol_version", "max_protocol_version"),
+    *("sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcertmode", "sslsni"),
+    *("sslcrl", "sslcrldir", "sslcompression"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
-    *("requirepeer", "gssencmode", "krbsrvname"),
+    *("gssencmode", "krbsrvname", "gsslib", "gssdelegation"),
+    *("oauth_issuer", "oauth_client_id", "oauth_scope"),
 )
+"""What a program is told of this connection: where it leads, whom it trusts, and as whom it signs in.
+
+The other parameters are limits, which a long dump must not have, or say in another way what these say, as a
+service does, or change nothing for a dump.
+"""
+SECRETS_OF_LIBPQ = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+"""What it is told in a file, because everybody can see arguments. The password has an environment variable."""
+_SERVICE = "panel"
+_UNKNOWN = "invalid connection option"
+"""What a program says of a parameter that it is too old for."""
 
 
-def run_program(program: str, *arguments: str, password: str = "") -> None:
+def run_connected(program: str, *arguments: str, folder: Path) -> None:
+    """Run a program on the database that this process is connected to. Raises `DumpError`.
+
+    While it runs, the private `folder` may have a file with secrets.
+    """
+    # Only here: a panel on SQLite has no other need of psycopg.
+    from psycopg.conninfo import make_conninfo
+
+    # A service, a variable or a file may say where this connection leads, beside DATABASE_URL.
+    info = connection.connection.info
+    parameters = info.get_parameters()
+    if parameters.get("sslcertmode") == "allow":  # The default, which old programs do not know.
+        del parameters["sslcertmode"]
+    told = {name: value for name, value in parameters.items() if name in OF_LIBPQ}
+    secrets = {name: value for name, value in parameters.items() if name in SECRETS_OF_LIBPQ}
+    variables = {"PGPASSWORD": info.password} if info.password else {}
+    file = folder / "service"
+    try:
+        if secrets:
+            file.touch(0o600)
+            lines = [f"[{_SERVICE}]", *(f"{name}={value}" for name, value in secrets.items()), ""]
+            file.write_text("\n".join(lines), encoding="utf-8")
+            told["service"] = _SERVICE
+            variables["PGSERVICEFILE"] = str(file)
+        run_program(program, *arguments, make_conninfo(**told), variables=variables)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def run_program(program: str, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
     """Run a program to its end. Raises `DumpError`."""
     if shutil.which(program) is None:
         raise DumpError(
@@ -29,22 +72,22 @@ def run_program(program: str, *arguments: str, password: str = "") -> None:
             "postgresql-client), which have to be as new as the server."
         )
     said: list[str] = []
-    # In the environment, because everybody can see arguments; and only ours, since PGOPTIONS may be set.
+    # Only ours, since PGOPTIONS may be set.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     if home := os.environ.get("HOME"):  # It has certificates, and the file of passwords.
         environment["HOME"] = home
-    if password:
-        environment["PGPASSWORD"] = password
     try:
         run(
             [program, *arguments],
-            environment=environment,
+            environment={**environment, **(variables or {})},
             on_line=lambda stream, line: said.append(line) if stream == "stderr" else None,
         )
     except ProgramError as error:
         reason = " ".join(said[-5:]) or str(error)
         if os.strerror(errno.ENOSPC) in reason:
             reason += f". Free some room in {settings.BACKUP_DIR}."
+        if _UNKNOWN in reason:
+            reason += ". Install newer client programs, or leave that out of DATABASE_URL."
         raise DumpError(f"{program} failed: {reason}") from error
 
 
@@ -54,12 +97,3 @@ def assumed_role() -> list[str]:
         cursor.execute("SELECT current_user, session_user")
         [(role, session_role)] = cursor.fetchall()
     return [f"--role={role}"] if role != session_role else []
-
-
-def conninfo() -> str:
-    """Return where this connection leads: a service, a variable or a file may say it, beside DATABASE_URL."""
-    # Only here: a panel on SQLite has no other need of psycopg.
-    from psycopg.conninfo import make_conninfo
-
-    parameters = connection.connection.info.get_parameters()
-    return make_conninfo(**{name: value for name, value in parameters.items() if name in _OF_LIBPQ})

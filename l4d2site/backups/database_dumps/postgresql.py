@@ -10,7 +10,11 @@ from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 from l4d2site.backups.database_dumps import faults
-from l4d2site.backups.database_dumps.client_programs import assumed_role, conninfo, run_program
+from l4d2site.backups.database_dumps.client_programs import (
+    assumed_role,
+    run_connected,
+    run_program,
+)
 from l4d2site.backups.database_dumps.faults import LOCK_TIMEOUT, WAITING, DumpError
 from l4d2site.backups.database_dumps.panel_tables import (
     choose_ours,
@@ -29,7 +33,7 @@ def dump(path: Path) -> None:
     connection.ensure_connection()
     schema = _find_schema()
     require_panel(_list_tables(schema))
-    run_program(
+    run_connected(
         "pg_dump",
         "--format=custom",
         "--no-owner",
@@ -37,8 +41,7 @@ def dump(path: Path) -> None:
         *assumed_role(),
         f"--schema={_quote(schema)}",
         f"--file={path}",
-        conninfo(),
-        password=connection.connection.info.password,
+        folder=path.parent,
     )
 
 

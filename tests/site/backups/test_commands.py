@@ -12,14 +12,25 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from l4d2site.backups.database_dumps import client_programs
+from l4d2site.backups.database_dumps import DumpError, client_programs
 from tests.conftest import migrate
 from tests.fire.postgres import USER, Postgres
 from tests.systemd.sandbox import REPOSITORY
 
 STRANGE = "tests.site.backups.strange_databases"
+NOT_TOLD = (
+    # Limits, which a long dump must not have.
+    *("options", "tcp_user_timeout"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    # What says in another way what the others say, and what programs set themselves.
+    *("service", "password", "client_encoding", "application_name", "fallback_application_name"),
+    # What changes nothing for one session, or makes it one of another kind.
+    *("load_balance_hosts", "sslkeylogfile", "replication"),
+)
+"""Parameters of a connection that pg_dump is not told."""
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +114,76 @@ def test_a_backup_is_of_the_panels_database_also_if_a_service_says_where_that_is
     assert "verified" in done.stdout, done.stderr
 
 
-def test_pg_dump_is_told_whom_the_connection_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
-    trusted = {"requirepeer": "postgres", "ssl_min_protocol_version": "TLSv1.3"}
-    info = SimpleNamespace(get_parameters=lambda: trusted | {"options": "-c statement_timeout=5"})
+@pytest.fixture
+def pg_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder where a stand-in for pg_dump notes what it is told; it says that it is too old for it."""
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        f'#!/bin/sh\ncd {tmp_path}\nprintf %s "$*" >arguments\n'
+        'stat -c %a "$PGSERVICEFILE" >mode\ncat "$PGSERVICEFILE" >secrets\n'
+        "echo 'invalid connection option \"require_auth\"' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_pg_dump_is_told_whom_the_connection_trusts_and_secrets_in_a_file(
+    pg_dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = {
+        "requirepeer": "postgres",
+        "require_auth": "scram-sha-256",
+        "ssl_min_protocol_version": "TLSv1.3",
+    }
+    others = {"options": "-c statement_timeout=5", "sslcertmode": "allow", "sslpassword": "hush"}
+    info = SimpleNamespace(get_parameters=lambda: trusted | others, password="")
     connection = SimpleNamespace(connection=SimpleNamespace(info=info))
     monkeypatch.setattr(client_programs, "connection", connection)
-    assert conninfo_to_dict(client_programs.conninfo()) == trusted
+    folder = pg_dump / "private"
+    folder.mkdir()
+    with pytest.raises(DumpError, match="Install newer client programs, or leave that out"):
+        client_programs.run_connected("pg_dump", folder=folder)
+    told = conninfo_to_dict((pg_dump / "arguments").read_text())
+    assert told == trusted | {"service": "panel"}
+    assert (pg_dump / "secrets").read_text() == "[panel]\nsslpassword=hush\n"
+    assert (pg_dump / "mode").read_text() == "600\n"
+    assert not list(folder.iterdir())
+
+
+def test_each_parameter_of_a_connection_is_told_or_does_not_matter_to_a_dump() -> None:
+    """Another one may come with a newer libpq: it has to be looked at."""
+    known = {*client_programs.OF_LIBPQ, *client_programs.SECRETS_OF_LIBPQ, *NOT_TOLD}
+    assert {default.keyword.decode() for default in pq.Conninfo.get_defaults()} <= known
+
+
+@pytest.mark.postgres
+def test_a_backup_is_made_with_a_key_that_has_a_passphrase(tmp_path: Path) -> None:
+    certify = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=panel")
+    with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
+        files = Path(folder)
+        for name, *protection in (("server", "-nodes"), ("client", "-passout", "pass:hush hush")):
+            where = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
+            subprocess.run(
+                [*certify, *protection, *where], cwd=files, check=True, capture_output=True
+            )
+        if os.geteuid() == 0:  # Then the server runs as another account, which must own its key.
+            shutil.chown(files / "server.key", "nobody")
+        files.chmod(0o755)
+        options = (
+            f"-c ssl=on -c ssl_cert_file={files}/server.crt -c ssl_key_file={files}/server.key"
+        )
+        server = Postgres(files / "root", fsync=False, addresses=["127.0.0.1"], options=options)
+        server.start()
+        try:
+            server.make_database("panel")
+            url = f"{server.url('panel', address='127.0.0.1')}?sslmode=require"
+            url += f"&sslcert={files}/client.crt&sslkey={files}/client.key&sslpassword=hush%20hush"
+            migrate(url)
+            done = run_in_panel(url, tmp_path, "manage.py", "backup", "--database-only")
+        finally:
+            server.stop("immediate")
+    assert "verified" in done.stdout, done.stderr
 
 
 def as_conninfo(postgres: Postgres) -> str:
