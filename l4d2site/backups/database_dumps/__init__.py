@@ -1,6 +1,13 @@
 """Dumps the panel's database to a file, consistently while it runs, and restores it. For both engines."""
 
-from l4d2site.backups.database_dumps.engines import dump, engine, list_replaced, replacing, verify
+from l4d2site.backups.database_dumps.engines import (
+    dump,
+    engine,
+    list_replaced,
+    replacing,
+    telling_of_waits,
+    verify,
+)
 from l4d2site.backups.database_dumps.faults import DumpError, advise
 from l4d2site.backups.database_dumps.folders import dump_folder
 from l4d2site.backups.database_dumps.panel_tables import is_panels, list_unknown_migrations
@@ -15,5 +22,6 @@ __all__ = [
     "list_replaced",
     "list_unknown_migrations",
     "replacing",
+    "telling_of_waits",
     "verify",
 ]

@@ -1,7 +1,7 @@
 """Dumps the database and restores it, in the way of its engine."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from django.db import Error as DatabaseError
@@ -48,6 +48,11 @@ def replacing(path: Path, *, keeps_others: bool, say: Callable[[str], None]) -> 
             yield
     except (DatabaseError, driver().Error) as error:
         raise DumpError(f"The database could not be replaced: {explain(error)}") from error
+
+
+def telling_of_waits(say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Say once in the block if a statement outside of `replacing` waits long. SQLite does not wait to read."""
+    return nullcontext() if connection.vendor == "sqlite" else postgresql.telling_of_waits(say)
 
 
 def list_replaced() -> list[str]:

@@ -1,14 +1,16 @@
 """Dumps the panel's schema of a database of PostgreSQL, and puts a dump in its place in one transaction."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
+from jobs.database import driver
 from l4d2site.backups.database_dumps import faults
 from l4d2site.backups.database_dumps.client_programs import (
     assumed_role,
@@ -86,6 +88,35 @@ def replacing(path: Path, keeps_others: bool, say: Callable[[str], None]) -> Ite
     connection.close()  # The script has set more.
 
 
+@contextmanager
+def telling_of_waits(say: Callable[[str], None]) -> Iterator[None]:
+    """Say once in the block if a statement outside of a transaction waits long for another program's lock."""
+    has_told = False
+
+    def execute_patiently(execute: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal has_told
+        if has_told or connection.in_atomic_block:
+            return execute(*arguments)
+        link = connection.connection
+        with connection.wrap_database_errors:
+            limit = int(faults.LONG_WAIT_SECONDS * 1000)
+            link.execute(f"SET lock_timeout = {limit}", prepare=False)
+        try:
+            return execute(*arguments)
+        except DatabaseError as error:
+            if not _is_lock_timeout(error):
+                raise
+        finally:
+            with suppress(driver().Error):  # The connection may be lost.
+                link.execute("RESET lock_timeout", prepare=False)
+        has_told = True
+        say(WAITING)
+        return execute(*arguments)
+
+    with connection.execute_wrapper(execute_patiently):
+        yield
+
+
 def notice_lost_client() -> None:
     """Let PostgreSQL end this session soon after this machine or its network is gone.
 
@@ -144,12 +175,16 @@ def _drop_tables(schema: str, keeps_others: bool, say: Callable[[str], None]) ->
                 cursor.execute(f"SET LOCAL lock_timeout = {int(faults.LONG_WAIT_SECONDS * 1000)}")
                 cursor.execute(lock)
         except DatabaseError as error:
-            if getattr(error.__cause__, "sqlstate", None) != LOCK_TIMEOUT:
+            if not _is_lock_timeout(error):
                 raise
             say(WAITING)
             cursor.execute(lock)
         # Without CASCADE: what is not ours and needs one of them is not dropped, but refuses this.
         cursor.execute(f"DROP TABLE {tables}")
+
+
+def _is_lock_timeout(error: DatabaseError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_TIMEOUT
 
 
 def _list_tables(schema: str) -> list[str]:

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from hostops.command_ends import EXIT_FAILED, EXIT_INTERRUPTED, interrupted_like_ctrl_c, tell
 from hostops.errors import HostError
 from l4d2site.backups import archives, restoring
-from l4d2site.backups.database_dumps import DumpError, advise
+from l4d2site.backups.database_dumps import DumpError, advise, telling_of_waits
 from l4d2site.backups.keeping import BusyError
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 
@@ -53,12 +53,9 @@ class Command(BaseCommand):
                 _, keys = archives.read_head(path, passphrase)
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
-            with interrupted_like_ctrl_c():
+            with interrupted_like_ctrl_c(), telling_of_waits(self._say):
                 restored = restoring.restore(
-                    path,
-                    passphrase,
-                    replaces=options["replace"],
-                    say=lambda text: tell(text, self.stdout),
+                    path, passphrase, replaces=options["replace"], say=self._say
                 )
         except restoring.RestoreUnfinished as error:
             raise CommandError(str(error), returncode=_exit_code(error)) from error
@@ -98,6 +95,9 @@ class Command(BaseCommand):
             )
         if restored.started:
             tell(f"Will be started once a worker runs: {', '.join(restored.started)}.", self.stdout)
+
+    def _say(self, text: str) -> None:
+        tell(text, self.stdout)
 
 
 def _exit_code(error: Exception) -> int:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.db.migrations.recorder import MigrationRecorder  # noqa: E402
 from django.test.utils import override_settings  # noqa: E402
@@ -32,7 +34,6 @@ from l4d2site.backups import restoring, sealing  # noqa: E402
 from l4d2site.backups.database_dumps import faults  # noqa: E402
 from servers.models import Server  # noqa: E402
 from tests.site.backups.scenario import (  # noqa: E402
-    PASSPHRASE,
     UPPER,
     back_up_database,
     make_servers,
@@ -135,34 +136,42 @@ def empty_database() -> None:
 def tell_what_it_waits_for() -> None:
     """A restore waits as long as another program has the database locked, and says so once."""
     archive = back_up_database()
-    said: list[str] = []
-    with closing(lock_database()) as other:
-        released = threading.Timer(30, other.rollback)
-        released.start()
+    if connection.vendor == "sqlite":
+        with closing(sqlite3.connect(PATH, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            restore_while_locked(archive, other)
+        return
+    for lock in (
+        "jobs_job IN ACCESS SHARE MODE",
+        # What it reads first, to see whether a worker runs.
+        "django_migrations IN ACCESS EXCLUSIVE MODE",
+        "jobs_worker IN ACCESS EXCLUSIVE MODE",
+    ):
+        with closing(connection.get_new_connection(connection.get_connection_params())) as other:
+            other.autocommit = False
+            other.execute(f"LOCK TABLE {lock}")
+            restore_while_locked(archive, other)
 
-        def hear(text: str) -> None:
-            said.append(text)
+
+def restore_while_locked(archive: Path, other: Any) -> None:
+    """Restore the backup while the other connection is in a transaction that keeps it waiting."""
+    told: list[str] = []
+
+    class Terminal(StringIO):
+        def write(self, text: str) -> int:
             if text.startswith("Waiting until another program lets go"):
+                told.append(text)
                 # Long enough that it could be told twice.
                 threading.Timer(1.5, other.rollback).start()
+            return len(text)
 
-        with patch.object(faults, "LONG_WAIT_SECONDS", 0.5):
-            restoring.restore(archive, PASSPHRASE, replaces=True, say=hear)
-        released.cancel()
-    assert len([text for text in said if text.startswith("Waiting until")]) == 1, said
+    released = threading.Timer(30, other.rollback)
+    released.start()
+    with patch.object(faults, "LONG_WAIT_SECONDS", 0.5):
+        call_command("restore", str(archive), "--replace", stdout=Terminal())
+    released.cancel()
+    assert len(told) == 1, told
     connection.close()
-
-
-def lock_database() -> Any:
-    """Return another connection, in a transaction that keeps a restore waiting."""
-    if connection.vendor == "sqlite":
-        other = sqlite3.connect(PATH, check_same_thread=False)
-        other.execute("BEGIN IMMEDIATE")
-    else:
-        other = connection.get_new_connection(connection.get_connection_params())
-        other.autocommit = False
-        other.execute("LOCK TABLE jobs_job IN ACCESS SHARE MODE")
-    return other
 
 
 def log_when_it_is_done() -> None:
