@@ -39,8 +39,8 @@ def replacing(path: Path, *, keeps_others: bool, say: Callable[[str], None]) -> 
     """Run the block on the content of the file, which then takes the place of the whole database.
 
     The block may change it and its schema; nobody sees it before. If anything fails or ends the process, the
-    database is as it was. With `keeps_others` it also stays so if tables of another program would be lost.
-    Waits for other programs' locks without a limit, and says so after `LONG_WAIT_SECONDS`.
+    database is as it was. With `keeps_others` it also stays so if another program would lose a table, a view or
+    the like. Waits for other programs' locks without a limit, and says so after `LONG_WAIT_SECONDS`.
     """
     replace = sqlite.replacing if connection.vendor == "sqlite" else postgresql.replacing
     try:

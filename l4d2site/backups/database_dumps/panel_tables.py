@@ -63,10 +63,10 @@ def choose_ours(tables: list[str], *, keeps_others: bool) -> list[str]:
     return [name for name in tables if name in known or name.startswith(begins)]
 
 
-def refuse_to_lose(tables: list[str]) -> None:
-    """Raise `DumpError` if there are such tables of another program."""
-    if tables:
+def refuse_to_lose(names: list[str]) -> None:
+    """Raise `DumpError` if there is something of another program, such as tables, views and functions."""
+    if names:
         raise DumpError(
-            f"The database has tables of another program, which would be lost: {', '.join(tables[:3])} … Is "
-            "DATABASE_URL right? --replace does it all the same."
+            "The database has tables or other objects of another program, which would be lost: "
+            f"{', '.join(names[:3])} … Is DATABASE_URL right? --replace does it all the same."
         )

@@ -25,10 +25,6 @@ from l4d2site.backups.database_dumps.panel_tables import (
 )
 from l4d2site.backups.database_dumps.restore_scripts import execute_script
 
-_OF_TABLES = "rp"
-_OF_ANY_KIND = "rpvmfS"
-"""Letters of pg_class.relkind: tables, and those that have partitions; views, foreign tables and sequences."""
-
 
 def dump(path: Path) -> None:
     """Write the panel's schema to a new file at `path`, as pg_dump does. Raises `DumpError`."""
@@ -63,14 +59,14 @@ def replacing(path: Path, keeps_others: bool, say: Callable[[str], None]) -> Ite
     with transaction.atomic():
         notice_lost_client()
         _drop_tables(schema, keeps_others, say)
-        others = _identify(schema, _OF_ANY_KIND)
+        others = _list_objects(schema)
         execute_script(script)
         with connection.cursor() as cursor:
             # The script has set that of the dump. With SQL_ASCII, psycopg returns bytes for texts.
             cursor.execute("SET client_encoding = 'UTF8'")
         if keeps_others:
-            lost = others.keys() - _identify(schema, _OF_ANY_KIND).keys()
-            refuse_to_lose(sorted(others[oid] for oid in lost))
+            lost = others.keys() - _list_objects(schema).keys()
+            refuse_to_lose(sorted(others[key] for key in lost))
         with connection.cursor() as cursor:
             # The script has emptied it.
             cursor.execute("RESET search_path")
@@ -188,22 +184,30 @@ def _is_lock_timeout(error: DatabaseError) -> bool:
 
 
 def _list_tables(schema: str) -> list[str]:
-    return sorted(_identify(schema, _OF_TABLES).values())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            # Tables, and those that have partitions.
+            " WHERE nspname = %s AND relkind IN ('r', 'p')",
+            [schema],
+        )
+        return sorted(name for [name] in cursor.fetchall())
 
 
-def _identify(schema: str, kinds: str) -> dict[int, str]:
-    """Return the names of a schema's relations by their OIDs: one that is made again has another.
+def _list_objects(schema: str) -> dict[tuple[int, int], str]:
+    """Return the names of a schema's objects by their catalogs and OIDs: one that is made again has another.
 
-    `kinds` has a letter for each kind, as in pg_class.relkind.
+    Tables, views, sequences, functions, types and so on; not what is part of one of these.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_class.oid, relname FROM pg_class"
-            " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = %s AND position(relkind::text IN %s) > 0",
-            [schema, kinds],
+            "SELECT classid, objid, coalesce(named.name, named.identity)"
+            " FROM pg_depend, pg_identify_object(classid, objid, objsubid) AS named"
+            " WHERE refclassid = 'pg_namespace'::regclass"
+            " AND refobjid = (SELECT oid FROM pg_namespace WHERE nspname = %s)",
+            [schema],
         )
-        return dict(cursor.fetchall())
+        return {(catalog, oid): name for catalog, oid, name in cursor.fetchall()}
 
 
 def _quote(name: str) -> str:

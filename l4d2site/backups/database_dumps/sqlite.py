@@ -64,7 +64,7 @@ def verify(path: Path) -> None:
 def replacing(path: Path, keeps_others: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Run the block on the copy at `path`, which then takes the place of the database."""
     if keeps_others:
-        tables = connection.introspection.table_names()
+        tables = connection.introspection.table_names(include_views=True)
         others = sorted({*tables} - {*choose_ours(tables, keeps_others=True)})
         refuse_to_lose([name for name in others if not name.startswith("sqlite_")])  # Its own.
     name = connection.settings_dict["NAME"]

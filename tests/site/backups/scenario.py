@@ -306,7 +306,7 @@ def cross_versions() -> None:
         cursor.execute("CREATE TABLE orders (id int)")
     archive = back_up_database()
     said = refuse("restore", str(archive))
-    assert "tables of another program, which would be lost: orders … Is DATABASE_URL right" in said
+    assert "objects of another program, which would be lost: orders … Is DATABASE_URL right" in said
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE orders")
         cursor.execute("ANALYZE")  # SQLite keeps what it finds in a table.

@@ -41,7 +41,8 @@ from tests.site.backups.scenario import (  # noqa: E402
     say,
 )
 
-ANOTHERS = "has tables of another program, which would be lost: "
+ANOTHERS = "has tables or other objects of another program, which would be lost: "
+ANOTHERS_TABLES = "has tables of another program, which would be lost: "
 PATH = Path(settings.DATABASES["default"]["NAME"])
 
 
@@ -61,11 +62,15 @@ def fetch(statement: str) -> Any:
 
 
 def keep_what_is_anothers() -> None:
-    """Without --replace, no table, view or sequence of another program is lost, whatever its name."""
+    """Without --replace, no table, view, function or type of another program is lost, whatever its name."""
     archive = back_up_database()
     is_file = connection.vendor == "sqlite"
-    if not is_file:
-        keep_relations()
+    if is_file:
+        execute("CREATE VIEW accounts_of_others AS SELECT 1 AS one")
+        assert f"{ANOTHERS}accounts_of_others …" in refuse("restore", str(archive))
+        execute("DROP VIEW accounts_of_others")
+    else:
+        keep_objects()
     execute("CREATE TABLE jobs_of_the_office (id int)", "INSERT INTO jobs_of_the_office VALUES (7)")
     execute("CREATE TABLE django_site (id int)")
     if is_file:
@@ -93,20 +98,23 @@ def keep_what_is_anothers() -> None:
     assert "shop_item" in connection.introspection.table_names()
 
 
-def keep_relations() -> None:
+def keep_objects() -> None:
     """On PostgreSQL, what is in the backup and in the database is not put back as it was then."""
-    for kind, definition in (
-        ("TABLE", "AS SELECT 1 AS one"),
-        ("SEQUENCE", ""),
-        ("VIEW", "AS SELECT 1 AS one"),
-        ("MATERIALIZED VIEW", "AS SELECT 1 AS one"),
+    for kind, definition, name in (
+        ("TABLE", "AS SELECT 1 AS one", ""),
+        ("SEQUENCE", "", ""),
+        ("VIEW", "AS SELECT 1 AS one", ""),
+        ("MATERIALIZED VIEW", "AS SELECT 1 AS one", ""),
+        ("TYPE", "AS ENUM ('one')", ""),
+        ("DOMAIN", "AS int", ""),
+        ("FUNCTION", "() RETURNS int RETURN 1", "public.accounts_of_others()"),
     ):
         execute(f"CREATE {kind} accounts_of_others {definition}")
         [first] = settings.BACKUP_DIR.glob("*.saferoom-backup")
         say("backup", "--database-only")
         [archive] = {*settings.BACKUP_DIR.glob("*.saferoom-backup")} - {first}
         said = refuse("restore", str(archive))
-        assert f"{ANOTHERS}accounts_of_others …" in said, (kind, said)
+        assert f"{ANOTHERS}{name or 'accounts_of_others'} …" in said, (kind, said)
         execute(f"DROP {kind} accounts_of_others")
         archive.unlink()
 
@@ -118,7 +126,7 @@ def take_the_place_of_namesakes() -> None:
     for name in ("django_migrations (id int, foo text)", "jobs_worker (id int)"):
         empty_database()
         execute(f"CREATE TABLE {name}")
-        assert f"{ANOTHERS}{name.split()[0]} …" in refuse("restore", str(archive))
+        assert f"{ANOTHERS_TABLES}{name.split()[0]} …" in refuse("restore", str(archive))
         say("restore", str(archive), "--replace")
         assert User.objects.filter(username="kim").exists()
 
