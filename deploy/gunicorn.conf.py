@@ -1,14 +1,9 @@
 """gunicorn's settings: one process whose event loop serves pages and streams."""
 
 import gc
-import importlib
 import os
 import resource
-import sys
 from typing import Any
-
-from django.core.exceptions import ImproperlyConfigured
-from gunicorn.arbiter import Arbiter
 
 # Only their own account may read what the processes write.
 os.umask(0o077)
@@ -38,15 +33,6 @@ that it went through everything that 2,000 streams hold: 330 ms, after which the
 long again. Much larger numbers cost memory, because requests are freed by the collector: 80 forms of 2.4 MB,
 each answered with an error, took 44 MiB at 700, 50 at 10,000 and 129 at 50,000.
 """
-
-
-def post_fork(_server: Any, _worker: Any) -> None:
-    """Say in one line what is wrong with the settings; gunicorn would show a traceback, and retry forever."""
-    try:
-        importlib.import_module(os.environ.get("DJANGO_SETTINGS_MODULE", "l4d2site.settings"))
-    except ImproperlyConfigured as error:
-        print(f"saferoom: {error}", file=sys.stderr)
-        sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,5 +1,9 @@
 """gunicorn's worker with the gate's connections: `worker_class` in `deploy/gunicorn.conf.py`."""
 
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers import gasgi
 
 from l4d2site.gate.connections import ConnectionLimits, Connections, GateProtocol, most_connections
@@ -16,6 +20,14 @@ class GateWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         # The worker names its protocol class inside a function of a hundred lines, with no other way in.
         gasgi.ASGIProtocol = GateProtocol
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application. If the settings forbid it, say so in one line: gunicorn shows a traceback."""
+        try:
+            super().load_wsgi()
+        except ImproperlyConfigured as error:
+            print(f"saferoom: {error}", file=sys.stderr)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def run(self) -> None:
         """Serve. The settings are loaded by now, and the process may have been given more descriptors."""

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from l4d2site.gate.worker import GateWorker
 from tests.endtoend.panel import PROJECT_DIR
 from tests.ports import find_free_port
 
@@ -286,6 +287,18 @@ def test_the_web_server_says_what_is_wrong_in_one_line_and_gives_up() -> None:
     assert answer.returncode == 3
     assert answer.stderr.startswith("saferoom: SECRET_KEY is set, but must be")
     assert "Traceback" not in answer.stderr
+
+
+def test_it_says_so_too_if_only_the_application_finds_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    worker = object.__new__(GateWorker)
+    worker.app = Mock()
+    worker.app.wsgi.side_effect = ImproperlyConfigured("STATIC_ROOT is closed.")
+    with pytest.raises(SystemExit) as ended:
+        worker.load_wsgi()
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "saferoom: STATIC_ROOT is closed.\n"
 
 
 def test_debugging_needs_no_secret() -> None:
