@@ -11,7 +11,7 @@ import pytest
 
 from hostops.host import Host
 from hostops.instances import tree_manifests
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import InstanceSpec
@@ -183,6 +183,17 @@ def test_a_game_that_changes_the_manifest_all_the_time_does_not_hold_up_a_backup
     monkeypatch.setattr(tree_manifests, "read_manifest", read_and_change)
     assert len(names(back_up(tree.parents[2]))) == 20
     assert read.call_count == tree_manifests._MOST_READS
+
+
+def test_that_a_file_is_the_servers_own_is_told_without_opening_anything(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be many of them, and the worker measures them beside other work."""
+    own_files = tree_manifests.OwnFiles(InstanceLayout(tree.parents[2], "alpha"), Mock())
+    status = tree.stat()
+    assert own_files.is_own("mine", status)
+    monkeypatch.setattr(os, "open", Mock(side_effect=AssertionError))
+    assert all(own_files.is_own(f"mine-{number}", status) for number in range(20))
 
 
 def test_what_cannot_be_opened_is_told_with_its_place_in_the_copy(
