@@ -53,11 +53,12 @@ def places(layout: HostLayout) -> Iterator[str]:
 def _is_tree(path: Path) -> bool:
     """Return whether a folder is there, or a link that may lead to one. Raises `OSError` if it may not look.
 
-    Path.is_dir() would then say no, since Python 3.14.
+    Path.is_dir() would then say no, since Python 3.14. Where a link leads may be closed to this account.
     """
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode
-        return stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and not path.is_file())
+        # Path.is_file() raises for such a link, until Python 3.14.
+        return stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and not os.path.isfile(path))  # noqa: PTH113
     return False
 
 
@@ -153,7 +154,8 @@ def _read(
                 except FileNotFoundError:  # removed in the meantime
                     continue
                 except UntrustedFileError as error:
-                    listeners.on_closed(f"{source}/{inside} cannot be opened: {error}")
+                    if inside != OF_THE_DISK:  # An overlay may be a disk of its own.
+                        listeners.on_closed(f"{source}/{inside} cannot be opened: {error}")
                     continue
                 try:
                     yield inside, _folder(here, f"{place}/{inside}".rstrip("/")), None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -256,6 +257,40 @@ def test_a_server_or_an_overlay_that_is_a_link_is_left_out_and_told(
         "instances/alpha",
         "overlays/gone",
     ]
+
+
+def test_a_link_to_what_is_closed_to_this_account_keeps_no_backup_from_being_made(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "overlays/closed").symlink_to(tmp_path)
+    stat_file = os.stat
+
+    def stat_or_fail(path: Any, **options: Any) -> os.stat_result:
+        if options.get("follow_symlinks", True) and str(path).endswith("/closed"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat_file(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat_or_fail)  # A mode of 000 closes nothing to root.
+    (told,) = write(tmp_path / "a", "", root).incomplete
+    assert told.startswith("overlays/closed is a link")
+
+
+def test_an_overlay_on_a_disk_of_its_own_lacks_nothing(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "overlays/maps/lost+found").mkdir()
+    (root / "overlays/maps/more/lost+found").mkdir(parents=True)
+    open_folder_at = untrusted.open_folder_at
+
+    def open_or_fail(folder: int, relative: str, **options: Any) -> int:
+        if relative.endswith("lost+found"):
+            raise UntrustedFileError(f"{relative} may not be opened.")
+        return open_folder_at(folder, relative, **options)
+
+    monkeypatch.setattr(untrusted, "open_folder_at", open_or_fail)
+    (told,) = write(tmp_path / "a", "", root).incomplete
+    assert told.startswith("overlays/maps/more/lost+found cannot be opened")
+    assert "And 1 more" not in told
 
 
 @pytest.mark.parametrize("name", ["instances", "overlays"])
