@@ -240,7 +240,7 @@ def _make_host_root(layout: HostLayout) -> None:
 
 def _require_free(layout: HostLayout, names: Iterable[str]) -> None:
     """Raise `RestoreRefused` if a server or an overlay of the backup could not be put where it belongs."""
-    inside = (name.removeprefix(archives.HOST) for name in names if name.startswith(archives.HOST))
+    inside = {name.removeprefix(archives.HOST) for name in names if name.startswith(archives.HOST)}
     parts = [name.split("/") for name in inside]
     for place in sorted({"/".join(part[:depth]) for part in parts for depth in (2, 3)}):
         path = layout.root / host_files.as_path(place)
@@ -249,10 +249,16 @@ def _require_free(layout: HostLayout, names: Iterable[str]) -> None:
                 f"{path} is in the way of a folder of the backup. Move it away first."
             )
         # A folder of this account that is closed to it is opened up.
-        is_writable = os.access(path, os.W_OK | os.X_OK)
-        if not is_writable and path.exists() and path.stat().st_uid != os.geteuid():
+        if not path.exists() or path.stat().st_uid == os.geteuid():
+            continue
+        if not os.access(path, os.W_OK | os.X_OK):
             raise RestoreRefused(
                 f"Nothing can be written to {path}. Give it to the account that runs this, or move it away."
+            )
+        # What is in the backup itself gets its mode from there, and only its owner or root may set that.
+        if place in inside and os.geteuid() != 0:
+            raise RestoreRefused(
+                f"{path} is another account's. Give it to the account that runs this, or move it away."
             )
 
 

@@ -523,6 +523,21 @@ def test_nothing_is_put_back_if_something_is_in_the_way_of_its_folders(
         path.unlink()
 
 
+@pytest.mark.parametrize("place", ["instances/alpha/upper", "overlays/maps"])
+def test_nothing_is_put_back_into_a_folder_whose_mode_cannot_be_set(
+    tmp_path: Path, root: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [*write(tmp_path / "a", "", root).digests]
+    layout = HostLayout(tmp_path / "new")
+    (layout.root / place).mkdir(parents=True)
+    # It is another account's, and this one may write to it.
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(RestoreRefused, match=f"{place} is another account's"):
+        restoring._require_free(layout, names)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    restoring._require_free(layout, names)
+
+
 @pytest.mark.django_db
 def test_what_a_disk_of_its_own_has_keeps_no_backup_from_being_put_back(tmp_path: Path) -> None:
     closed = tmp_path / "overlays/lost+found"
