@@ -60,8 +60,11 @@ def refresh_tree(
 def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
     """Move what the server wrote from a full copy to the upper layer, and remove the copy, if there is one.
 
-    For a host that once copied and can now mount overlays. The instance must not be running.
+    For a host that once copied and can now mount overlays. The instance must not be running. If this is
+    interrupted at any point, the next call completes it.
     """
+    doomed = instance.dir / "tree.old"
+    remove_tree(doomed)
     if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         return
     callbacks.say(
@@ -76,8 +79,10 @@ def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
             callbacks.cancel.raise_if_cancelled()
             if own_files.is_own(path, status):
                 _move(tree, upper, path)
-    remove_tree(instance.tree_dir)
+    # By one rename: while folders are removed, they have other names, under which no file is listed as ours.
+    instance.tree_dir.rename(doomed)
     instance.tree_manifest_path.unlink(missing_ok=True)
+    remove_tree(doomed)
 
 
 def _bring(

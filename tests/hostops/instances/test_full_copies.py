@@ -1,15 +1,19 @@
 """Without overlays a server gets a full copy: it follows the layers, and keeps what the server wrote."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from hostops.callbacks import Callbacks
 from hostops.errors import OperationCancelled
 from hostops.host import Host
-from hostops.instances import layers
+from hostops.instances import full_copies, layers, tree_manifests
+from hostops.layout import InstanceLayout
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import CLI, LATER_BUILD_ID, REPOSITORY, Output, game_pid, write_control
 from tests.waiting import wait_until
@@ -187,3 +191,28 @@ def test_a_host_that_is_cured_takes_over_what_was_written(
         5,
         "the server reads what it had written",
     )
+
+
+def test_a_copy_whose_removal_was_interrupted_leaves_nothing_of_the_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = InstanceLayout(tmp_path, "alpha")
+    versions = {}
+    for name in ("a/b/c/one", "a/b/c/two"):
+        path = instance.tree_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of the game")
+        versions[name] = [(path.stat().st_size, path.stat().st_mtime_ns)]
+    tree_manifests.write_manifest(instance, versions)
+    (instance.tree_dir / "a/mine").write_text("mine")
+    instance.upper_dir.mkdir()
+    with monkeypatch.context() as patch:
+        # It has moved a folder to the top of what is removed.
+        patch.setattr(os, "rmdir", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            full_copies.fold_tree(instance, Callbacks())
+    full_copies.fold_tree(instance, Callbacks())
+    assert [path for path in instance.upper_dir.rglob("*") if path.is_file()] == [
+        instance.upper_dir / "a/mine"
+    ]
+    assert [path.name for path in instance.dir.iterdir()] == ["upper"]
