@@ -44,7 +44,7 @@ class LastBackup:
     has_host_files: bool = False
     error: str = ""
     has_content: bool = False
-    trees_incomplete: int = 0
+    trees_left_out: int = 0
     """Of how many servers and overlays it lacks files, because they could not be opened."""
     incomplete: Sequence[str] = ()
     """For the first of these: what it lacks, and why."""
@@ -61,10 +61,10 @@ class LastBackup:
             return f"The last backup failed: {self.error}"
         if timezone.now() - self.at > LATE:
             return f"The last backup is of {self.at:%Y-%m-%d}: systemctl status saferoom-backup.timer says why."
-        if self.trees_incomplete:
+        if self.trees_left_out:
             texts = ["The last backup lacks files.", *self.incomplete]
-            if more := self.trees_incomplete - len(self.incomplete):
-                texts.append(f"Other servers and overlays of which it lacks some: {more}.")
+            if more := self.trees_left_out - len(self.incomplete):
+                texts.append(f"Servers and overlays that are not named here: {more}.")
             return " ".join(texts)
         return ""
 

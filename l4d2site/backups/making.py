@@ -71,7 +71,7 @@ def make_backup(
                 made.is_sealed,
                 with_host_files,
                 has_content=with_content,
-                trees_incomplete=len(made.incomplete),
+                trees_left_out=len(made.incomplete),
                 incomplete=[_shorten(text) for text in made.incomplete[:_MOST_NOTED]],
             ),
             say,

@@ -133,7 +133,7 @@ def test_the_last_one_is_told_and_what_is_wrong_with_it(tmp_path: Path, settings
     assert (last.at, last.bytes, last.fault) == (now, 5, "")
     keeping.note(LastBackup((now - timedelta(days=3)).isoformat()))
     assert "The last backup is of" in keeping.read_last().fault  # type: ignore[union-attr]
-    keeping.note(LastBackup((now - timedelta(days=3)).isoformat(), trees_incomplete=1))
+    keeping.note(LastBackup((now - timedelta(days=3)).isoformat(), trees_left_out=1))
     assert "The last backup is of" in keeping.read_last().fault  # type: ignore[union-attr]
     keeping.note(LastBackup(now.isoformat(), error="No space."))
     assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]
@@ -148,6 +148,12 @@ def test_versions_before_and_after_this_one_tell_the_last_one_too(
     assert noted == {"finished_at": "2026-11-28T04:30:00+00:00", "path": "/b", "bytes": 5}
     (tmp_path / "last-backup.json").write_text(json.dumps(noted | {"is_copied": True}))
     assert keeping.read_last() == LastBackup("2026-11-28T04:30:00+00:00", "/b", 5)
+    # The version before gives the number alone.
+    noted = {"finished_at": timezone.now().isoformat(), "trees_left_out": 2}
+    (tmp_path / "last-backup.json").write_text(json.dumps(noted))
+    assert keeping.read_last().fault == (  # type: ignore[union-attr]
+        "The last backup lacks files. Servers and overlays that are not named here: 2."
+    )
     for text in ("", "{", "[]", "{}", "5"):
         (tmp_path / "last-backup.json").write_text(text)
         assert keeping.read_last() is None

@@ -98,13 +98,13 @@ def test_health_is_told_what_the_first_of_many_trees_lack(
     last = keeping.read_last()
     assert last is not None
     assert last.fault.startswith("The last backup lacks files. overlays/?0 is a link, and no link")
-    assert last.fault.endswith("… Other servers and overlays of which it lacks some: 2.")
+    assert last.fault.endswith("… Servers and overlays that are not named here: 2.")
     assert len(last.fault) < 900
     last.fault.encode()
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"has_host_files": True, "trees_incomplete": 1}, {"error": "No space."}]
+    "wrong", [{"has_host_files": True, "trees_left_out": 1}, {"error": "No space."}]
 )
 def test_one_of_the_database_alone_hides_nothing_of_the_last_full_one(
     places: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
