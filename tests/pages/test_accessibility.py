@@ -2,12 +2,11 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count, product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
@@ -102,27 +101,14 @@ REMOVE_ALIKE = """() => {
 """Removes the lines of a log that look like fifty others: axe-core would spend most of its time on them."""
 
 
-ONLY_COLOURS = {"runOnly": {"type": "rule", "values": COLOUR_RULES}}
-ALL_BUT_COLOURS = {"rules": {rule: {"enabled": False} for rule in COLOUR_RULES}}
-
-
-REMEMBER_SHOWN = """() => {
-  const everything = () => [...document.body.querySelectorAll("*")];
-  const shown = new WeakSet(everything().filter((one) => one.checkVisibility()));
-  window.shownSince = () => everything().filter((one) => one.checkVisibility() && !shown.has(one));
-}"""
-"""Makes `shownSince`, which returns what is shown then, and is not shown now."""
-
-
-def violations(
-    page: Page, options: dict[str, Any] | None = None, *, on: str = "document"
-) -> list[str]:
-    """Return what axe-core finds on the page, or on what the expression `on` says, and where."""
+def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
+    """Return what axe-core finds on the page, and where; with `rules`, only by those."""
+    only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     found = page.evaluate(
-        f"async (options) => (await axe.run({on}, options)).violations",
-        {"resultTypes": ["violations"], **(options or {})},
+        "async (options) => (await axe.run(options)).violations",
+        {"resultTypes": ["violations"], **only},
     )
     return [
         f"{violation['id']}: {violation['help']}: {node['target']} {node['failureSummary']}"
@@ -137,7 +123,7 @@ def violations_in_any_scheme(page: Page) -> list[str]:
     in_the_light = violations(page)
     page.emulate_media(color_scheme="dark")
     # Only colours differ in the dark.
-    return in_the_light + violations(page, ONLY_COLOURS)
+    return in_the_light + violations(page, COLOUR_RULES)
 
 
 class Window:
@@ -167,15 +153,8 @@ def violations_at_any_size(page: Page, window: Window) -> list[str]:
     """Return what axe-core finds on the page on a desktop and on a phone, in light and in dark colours."""
     window.resize(DESKTOP)
     on_a_desktop = violations_in_any_scheme(page)
-    page.evaluate(REMEMBER_SHOWN)
     window.resize(PHONE)
-    on_a_phone = violations(page, ALL_BUT_COLOURS)
-    # Colours do not depend on the size: those of what only a phone shows are left.
-    if page.evaluate("shownSince().length"):
-        for scheme in ("dark", "light"):
-            page.emulate_media(color_scheme=scheme)
-            on_a_phone += violations(page, ONLY_COLOURS, on="{ include: shownSince() }")
-    return on_a_desktop + [f"on a phone: {said}" for said in on_a_phone]
+    return on_a_desktop + [f"on a phone: {said}" for said in violations_in_any_scheme(page)]
 
 
 @pytest.fixture
