@@ -117,6 +117,20 @@ def test_while_jobs_are_short_one_thread_does_them_unless_it_is_held_up(
     wait_until(partial(have_begun, 330), 10, "some have not begun")
 
 
+def test_a_job_behind_a_long_one_gets_another_thread_at_once(
+    start: Open, work: Work, clock: Clock
+) -> None:
+    threads = start(2)
+    submit(threads, *range(300))
+    wait_until(partial(has_begun, work, list(range(300))), 10, "not all have begun")
+    work.is_open.clear()
+    submit(threads, 300)  # It was expected to be short, like those before.
+    wait_until(partial(has_begun, work, list(range(301))), 10, "no thread has begun it")
+    clock.advance(10 * AHEAD_SECONDS)
+    submit(threads, 301)
+    wait_until(partial(has_begun, work, list(range(302))), 10, "it waits for the long one")
+
+
 def test_what_is_submitted_while_a_thread_falls_idle_is_begun(start: Open, work: Work) -> None:
     threads = start(1)
 
