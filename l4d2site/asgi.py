@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,32 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         has_left.set()
 
 
+class CollectedFiles(ServeStaticASGI):  # type: ignore[misc]
+    """Serves the static files that are there when it starts, except links to nothing.
+
+    `collectstatic` may run meanwhile, and give a file that is listed another name before it is looked at. The
+    library by itself would then not start.
+    """
+
+    def update_files_dictionary(self, root: str, prefix: str) -> None:
+        """Take all files below `root`. Raises `OSError` for a folder or a file that may not be looked at."""
+        found: dict[str, os.stat_result] = {}
+        for folder, _folders, names in os.walk(root, onerror=_raise_unless_gone, followlinks=True):
+            for name in names:
+                path = os.path.join(folder, name)  # noqa: PTH118 - the library wants text
+                with suppress(FileNotFoundError):
+                    found[path] = os.stat(path)  # noqa: PTH116
+        for path in found:
+            self.add_file_to_dictionary(
+                prefix + path[len(root) :], path, root=root, stat_cache=found
+            )
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def with_static_files(application: Application, folder: Path) -> Application:
     """Return `application` behind the collected static files, if there are any.
 
@@ -107,7 +134,7 @@ def with_static_files(application: Application, folder: Path) -> Application:
         return application
     try:
         # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
-        served: Application = ServeStaticASGI(
+        served: Application = CollectedFiles(
             application,
             root=folder,
             prefix=settings.STATIC_URL,

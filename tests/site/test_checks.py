@@ -109,7 +109,8 @@ def open_or_refuse(path, *arguments):
     return refuse(path) if path == closed else opened(path, *arguments)
 
 from l4d2site.asgi import application, serve, with_static_files  # Starts without static files.
-print(with_static_files(serve, closed.parent) is serve)
+served = with_static_files(serve, closed.parent)
+print(served is serve, *served.files)
 io.open, os.scandir = open_or_refuse, refuse  # Nothing is closed to root.
 print(with_static_files(serve, closed.parent) is serve)
 """
@@ -124,6 +125,10 @@ def test_a_web_process_needs_no_static_files_but_has_to_be_allowed_to_read_their
     }
     manifest = tmp_path / "staticfiles.json"
     manifest.write_text("{}")
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img/mark.svg").write_text("<svg/>")
+    # As collectstatic in another process leaves it: the file was listed, and is gone when it is looked at.
+    (tmp_path / "img/gone.partial").symlink_to(tmp_path / "nowhere")
 
     def start(closed: Path) -> tuple[str, str]:
         ended = subprocess.run(
@@ -136,10 +141,10 @@ def test_a_web_process_needs_no_static_files_but_has_to_be_allowed_to_read_their
         return ended.stdout, ended.stderr
 
     said, errors = start(tmp_path / "another")
-    assert said == "False\nTrue\n", errors
+    assert said == "False /static/staticfiles.json /static/img/mark.svg\nTrue\n", errors
     assert f"this account may not look at {tmp_path}/ in STATIC_ROOT" in errors
     said, errors = start(manifest)
-    assert said == "False\n"
+    assert said == "False /static/staticfiles.json /static/img/mark.svg\n"
     assert f"This account may not read {manifest}, without which no page can be made." in errors
 
 
