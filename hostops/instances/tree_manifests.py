@@ -11,7 +11,7 @@ from contextlib import suppress
 from hostops.instances.records import MALFORMED
 from hostops.layout import InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import write_atomically
+from hostops.linux.files import find_copied, write_atomically
 from hostops.linux.untrusted import UntrustedFileError
 
 Version = tuple[int, int]
@@ -38,14 +38,18 @@ class OwnFiles:
 
     def is_own(self, path: str, status: os.stat_result) -> bool:
         """Return whether the server wrote, or changed, a file of the copy."""
-        version = (status.st_size, status.st_mtime_ns)
-        if version in self._ours.get(path, ()):
+        if self._is_listed(path, status):
             return False
         if self._reads == _MOST_READS or not self._has_changed():
             return True
         self._reads += 1
         self._ours = read_manifest(self._instance, self._on_damage)
-        return version not in self._ours.get(path, ())
+        return not self._is_listed(path, status)
+
+    def _is_listed(self, path: str, status: os.stat_result) -> bool:
+        version = (status.st_size, status.st_mtime_ns)
+        # While a start copies one of our files, and after one that was killed then, the copy has another name.
+        return version in self._ours.get(path, ()) or find_copied(path) in self._ours
 
     def _has_changed(self) -> bool:
         known, self._identity = self._identity, None

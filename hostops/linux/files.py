@@ -21,6 +21,7 @@ _AT_FDCWD = -100  # linux/fcntl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _COPY_CHUNK_BYTES = 16 * 1024 * 1024
 _TEMPORARY_NAME_BYTES = 240
+_COPYING = ".copying"
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA, errno.EINVAL, errno.EPERM, errno.EACCES)
 
@@ -222,7 +223,7 @@ def copy_at(from_folder: int, source: str, to_folder: int, name: str, cancel: Ca
     `source` is a path relative to the first, and `name` a name in the second. Raises `UntrustedFileError` if
     the source is neither a file nor a symlink.
     """
-    temporary = f".{untrusted.shorten(name, _TEMPORARY_NAME_BYTES)}.copying"
+    temporary = f".{untrusted.shorten(name, _TEMPORARY_NAME_BYTES)}{_COPYING}"
     untrusted.remove_at(to_folder, temporary)
     try:
         status = untrusted.stat_at(from_folder, source)
@@ -234,6 +235,17 @@ def copy_at(from_folder: int, source: str, to_folder: int, name: str, cancel: Ca
     except BaseException:
         untrusted.remove_at(to_folder, temporary)
         raise
+
+
+def find_copied(path: str) -> str | None:
+    """Return the path of the file that `path`, by its name, is an unfinished copy of, if it is one.
+
+    If the file's name is so long that `copy_at` shortens it, this is not its path.
+    """
+    parent, slash, name = path.rpartition("/")
+    if not (name.startswith(".") and name.endswith(_COPYING)):
+        return None
+    return f"{parent}{slash}{name[1 : -len(_COPYING)]}"
 
 
 def _copy_link(from_folder: int, source: str, to_folder: int, name: str) -> None:

@@ -205,6 +205,8 @@ def test_a_copy_whose_removal_was_interrupted_leaves_nothing_of_the_game(
         versions[name] = [(path.stat().st_size, path.stat().st_mtime_ns)]
     tree_manifests.write_manifest(instance, versions)
     (instance.tree_dir / "a/mine").write_text("mine")
+    # A start was killed while it copied.
+    (instance.tree_dir / "a/b/c/.one.copying").write_text("of the g")
     instance.upper_dir.mkdir()
     with monkeypatch.context() as patch:
         # It has moved a folder to the top of what is removed.

@@ -86,6 +86,22 @@ def test_what_the_server_wrote_and_changed_is_in_it_and_what_is_ours_is_not(tree
     assert not written.incomplete
 
 
+def test_a_file_that_a_start_is_just_copying_is_not_in_it(tree: Path) -> None:
+    """A start that was killed leaves it there."""
+    for path in (".srcds_run.copying", "cfg/.valve.cfg.copying"):
+        (tree / path).write_text("half of th")
+    # Not what the host layer would call a copy of its own files.
+    for path in ("cfg/.srcds_run.copying", "cfg/.mine.copying", "cfg/valve.cfg.copying"):
+        (tree / path).write_text("mine")
+    written = back_up(tree.parents[2])
+    assert names(written) == {
+        "cfg/.srcds_run.copying",
+        "cfg/.mine.copying",
+        "cfg/valve.cfg.copying",
+    }
+    assert not written.incomplete
+
+
 def test_what_is_in_both_is_taken_from_the_copy_and_each_path_once(tree: Path) -> None:
     """As a host does once it can mount overlays: see `fold_tree`."""
     upper = tree.with_name("upper")
