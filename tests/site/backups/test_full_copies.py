@@ -208,8 +208,9 @@ def test_that_a_file_is_the_servers_own_is_told_without_opening_anything(
     own_files = tree_manifests.OwnFiles(InstanceLayout(tree.parents[2], "alpha"), Mock())
     status = tree.stat()
     assert own_files.is_own("mine", status)
-    monkeypatch.setattr(os, "open", Mock(side_effect=AssertionError))
-    assert all(own_files.is_own(f"mine-{number}", status) for number in range(20))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", Mock(side_effect=AssertionError))
+        assert all(own_files.is_own(f"mine-{number}", status) for number in range(20))
 
 
 def test_what_cannot_be_opened_is_told_with_its_place_in_the_copy(
