@@ -17,6 +17,7 @@ from time import monotonic
 from typing import IO, Any
 
 import psycopg
+from django.db import connection
 
 from tests.fire.failover import ReplicatedPostgres
 
@@ -251,6 +252,9 @@ class SQLiteFaults:
 
     def lock(self) -> bool:
         """Hold its write lock, as a frozen process does."""
+        # The connections of a process share what SQLite has opened. If this one is from a time when the files
+        # were read-only, a new one could not write either.
+        connection.close()
         seconds = random.uniform(1, self._longest_seconds)
         return self.spell.cast(self._begin, self._rollback, seconds)
 
