@@ -47,9 +47,14 @@ class OwnFiles:
         return not self._is_listed(path, status)
 
     def _is_listed(self, path: str, status: os.stat_result) -> bool:
-        version = (status.st_size, status.st_mtime_ns)
+        if (status.st_size, status.st_mtime_ns) in self._ours.get(path, ()):
+            return True
         # While a start copies one of our files, and after one that was killed then, the copy has another name.
-        return version in self._ours.get(path, ()) or find_copied(path) in self._ours
+        # A game must not be able to hide a larger file by such a name.
+        copied = find_copied(path)
+        return copied is not None and any(
+            status.st_size <= size for size, _time_ns in self._ours.get(copied, ())
+        )
 
     def _has_changed(self) -> bool:
         known, self._identity = self._identity, None

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from hostops.host import Host
-from hostops.instances import tree_manifests
+from hostops.instances import disk_usage, tree_manifests
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
@@ -100,6 +100,13 @@ def test_a_file_that_a_start_is_just_copying_is_not_in_it(tree: Path) -> None:
         "cfg/valve.cfg.copying",
     }
     assert not written.incomplete
+
+
+def test_a_game_cannot_hide_a_large_file_by_the_name_of_an_unfinished_copy(tree: Path) -> None:
+    (tree / ".srcds_run.copying").write_text("of the game, and more")
+    assert names(back_up(tree.parents[2])) == {".srcds_run.copying"}
+    instance = InstanceLayout(tree.parents[2], "alpha")
+    assert disk_usage.own_bytes(instance) >= len("of the game, and more")
 
 
 def test_what_is_in_both_is_taken_from_the_copy_and_each_path_once(tree: Path) -> None:
