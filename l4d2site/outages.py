@@ -21,7 +21,14 @@ from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.translation import gettext as _
 
-from jobs.database import BEHIND, Outage, find_outage, find_write_outage, is_schema_behind
+from jobs.database import (
+    BEHIND,
+    Outage,
+    find_outage,
+    find_write_outage,
+    is_schema_behind,
+    write_refusals,
+)
 from l4d2site.log_filters import LONGEST_PATH
 
 logger = logging.getLogger(__name__)
@@ -63,6 +70,7 @@ def note_outage(request: HttpRequest | None = None, **_: object) -> None:
     if request is None or error is None:
         return
     if outage := find_outage(error) or find_unfinished_upgrade(error):
+        write_refusals.note(outage)
         request.outage = outage  # type: ignore[attr-defined] # The log filter in the settings reads it too.
         if (
             outage is not Outage.OLDER

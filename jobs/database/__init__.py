@@ -18,6 +18,7 @@ from jobs.database.outages import (
     find_write_outage,
     is_away,
     is_write_locked,
+    write_refusals,
 )
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
@@ -62,5 +63,6 @@ __all__ = [
     "look_at",
     "open_change_signal",
     "outage_log",
+    "write_refusals",
     "write_turn",
 ]

@@ -17,7 +17,7 @@ from django.db import connection
 
 from hostops.linux.inotify import IN_MODIFY, Inotify
 from jobs.database.outage_lines import outage_log
-from jobs.database.outages import is_away
+from jobs.database.outages import is_away, write_refusals
 from jobs.database.sql import Statement, driver, execute_all, find_database_file
 
 logger = logging.getLogger(__name__)
@@ -116,9 +116,15 @@ class DataVersionSignal:
     again until that write is committed; where no folder can be watched, it asks every few milliseconds. It uses
     the thread's own connection, outside transactions, so the thread's own commits are no change. A checkpoint
     can be a false alarm.
+
+    A thread that only reads keeps its connection for days, and all connections of a process share the `-shm`
+    file as the first of them opened it. If it could not be written then, because it belonged to another account
+    or its disk was read-only, none of them can write until all are closed
+    (https://www.sqlite.org/wal.html#read_only_databases). So a write that was refused closes this one.
     """
 
     def __init__(self, database_path: Path) -> None:
+        self._refusals = write_refusals.count
         self._seen = self._read()
         self._written_at = monotonic()
         try:
@@ -150,6 +156,9 @@ class DataVersionSignal:
 
     def _read(self) -> tuple[object, int]:
         """Return the connection and its `data_version`: a new connection counts as a change."""
+        if self._refusals != write_refusals.count:
+            self._refusals = write_refusals.count
+            connection.close()
         connection.ensure_connection()
         raw = connection.connection
         return raw, int(raw.execute("PRAGMA data_version").fetchone()[0])

@@ -9,7 +9,7 @@ made.
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,7 +17,15 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, co
 
 from jobs.database.sql import driver, find_database_file
 
-__all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked", "name_kind"]
+__all__ = [
+    "Outage",
+    "find_outage",
+    "find_write_outage",
+    "is_away",
+    "is_write_locked",
+    "name_kind",
+    "write_refusals",
+]
 
 
 class Outage(StrEnum):
@@ -67,6 +75,22 @@ SQLITE_CODES = {
 
 LOCK_SECONDS = 0.1
 """How long another connection may write before `find_write_outage` counts SQLite as away."""
+
+
+class WriteRefusals:
+    """Counts how often a database that can only be read has refused to be written by this process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self, outage: Outage) -> None:
+        """Count an outage if it was such a refusal."""
+        if outage is Outage.READ_ONLY:
+            self.count += 1
+
+
+write_refusals = WriteRefusals()
+"""The refusals of this process: see `DataVersionSignal`."""
 
 
 def is_away(error: BaseException) -> bool:
@@ -126,11 +150,14 @@ def find_write_outage() -> Outage | None:
                 [is_read_only] = cursor.fetchone()
             return Outage.READ_ONLY if is_read_only else None
         if database := find_database_file():
-            ask_for_write_lock(database)
+            with holding_write_lock(database, LOCK_SECONDS) as another:
+                # A read-only database gives its lock, and refuses the first change. This one is rolled back.
+                another.execute("PRAGMA user_version = 0")
     except (Error, sqlite3.Error) as error:
         if not connection.in_atomic_block:
             connection.close()
         if outage := find_outage(error):
+            write_refusals.note(outage)
             return outage
         raise
     return None
@@ -139,19 +166,21 @@ def find_write_outage() -> Outage | None:
 def is_write_locked(database: Path, seconds: float) -> bool:
     """Return whether others keep the lock of an SQLite database for longer than this."""
     try:
-        ask_for_write_lock(database, seconds)
+        with holding_write_lock(database, seconds):
+            return False
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
         return True
-    return False
 
 
-def ask_for_write_lock(database: Path, seconds: float = LOCK_SECONDS) -> None:
-    """Take the write lock and release it. Raises what SQLite raises."""
+@contextmanager
+def holding_write_lock(database: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock on a new connection, whose changes are rolled back. Raises what SQLite raises."""
     address = f"{database.absolute().as_uri()}?mode=rw"
     with closing(sqlite3.connect(address, timeout=seconds, uri=True)) as another:
         another.execute("BEGIN IMMEDIATE")
+        yield another
         another.execute("ROLLBACK")
 
 

@@ -14,7 +14,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
-from jobs.database import Outage
+from jobs.database import Outage, write_refusals
 from jobs.models import Job
 from l4d2site import outages
 from servers.models import Host, Server
@@ -223,8 +223,10 @@ class TestAClick:
     def test_a_database_that_can_only_be_read_refuses_it_in_words(
         self, start: Callable[[], HttpResponse], database: Database
     ) -> None:
+        refusals = write_refusals.count
         with database.failing(READ_ONLY, holding='INSERT INTO "jobs_job"'):
             response = start()
+        assert write_refusals.count > refusals
         page = response.content.decode()
         assert response.status_code == 503
         assert "can only be read at the moment. Your request was not carried out." in page
