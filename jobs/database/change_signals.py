@@ -103,10 +103,23 @@ def read_version() -> object | None:
     """
     if connection.vendor != "sqlite":
         return None
+    leave_if_refused()
     connection.ensure_connection()
     raw = connection.connection
     # `data_version` counts the commits of others only.
     return raw, raw.execute("PRAGMA data_version").fetchone()[0], raw.total_changes
+
+
+def leave_if_refused() -> None:
+    """Close this thread's connection to SQLite if a write of the process was refused since this was last asked.
+
+    A thread that only reads keeps its connection for days, and all connections of a process share the `-shm`
+    file as the first of them opened it. If it could not be written then, because it belonged to another account
+    or its disk was read-only, none of them can write until all are closed
+    (https://www.sqlite.org/wal.html#read_only_databases).
+    """
+    if not connection.in_atomic_block and write_refusals.are_new():
+        connection.close()
 
 
 class DataVersionSignal:
@@ -116,15 +129,9 @@ class DataVersionSignal:
     again until that write is committed; where no folder can be watched, it asks every few milliseconds. It uses
     the thread's own connection, outside transactions, so the thread's own commits are no change. A checkpoint
     can be a false alarm.
-
-    A thread that only reads keeps its connection for days, and all connections of a process share the `-shm`
-    file as the first of them opened it. If it could not be written then, because it belonged to another account
-    or its disk was read-only, none of them can write until all are closed
-    (https://www.sqlite.org/wal.html#read_only_databases). So a write that was refused closes this one.
     """
 
     def __init__(self, database_path: Path) -> None:
-        self._refusals = write_refusals.count
         self._seen = self._read()
         self._written_at = monotonic()
         try:
@@ -156,9 +163,7 @@ class DataVersionSignal:
 
     def _read(self) -> tuple[object, int]:
         """Return the connection and its `data_version`: a new connection counts as a change."""
-        if self._refusals != write_refusals.count:
-            self._refusals = write_refusals.count
-            connection.close()
+        leave_if_refused()
         connection.ensure_connection()
         raw = connection.connection
         return raw, int(raw.execute("PRAGMA data_version").fetchone()[0])

@@ -8,6 +8,7 @@ made.
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -82,15 +83,22 @@ class WriteRefusals:
 
     def __init__(self) -> None:
         self.count = 0
+        self._seen = threading.local()
 
     def note(self, outage: Outage) -> None:
         """Count an outage if it was such a refusal."""
         if outage is Outage.READ_ONLY:
             self.count += 1
 
+    def are_new(self) -> bool:
+        """Return whether there were any since this thread last asked."""
+        before = getattr(self._seen, "count", 0)
+        self._seen.count = self.count
+        return before != self.count
+
 
 write_refusals = WriteRefusals()
-"""The refusals of this process: see `DataVersionSignal`."""
+"""The refusals of this process."""
 
 
 def is_away(error: BaseException) -> bool:

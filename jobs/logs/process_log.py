@@ -1,5 +1,6 @@
 """Logs faults that a process survives, in its own log. A repeated fault is one line a minute."""
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from hostops.errors import HostError
 from jobs.database import is_away, outage_log
 
 REPEAT_SECONDS = 60.0
+
+OF_THE_MACHINE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+)
+"""What a disk and the rights of files can do to any program: its text and the name of the file say enough."""
 
 
 @dataclass
@@ -38,8 +44,8 @@ class FaultLog:
         """Log that `what` went wrong, unless the same error was logged within the last minute.
 
         An outage of the database is one fault, whatever each error says: `outage_log` has it. Errors of the
-        host layer, and errors that are `is_explained`, are logged as their text alone. Any other is a bug of
-        ours: the first time, it is logged with its traceback.
+        host layer and of the machine, and errors that are `is_explained`, are logged as their text alone. Any
+        other is a bug of ours: the first time, it is logged with its traceback.
         """
         if is_away(error):
             outage_log.tell(what, error)
@@ -61,10 +67,17 @@ class FaultLog:
             self._told[key] = ToldFault(now)
         if known and known.count:
             logger.warning("%s: %s (%s times more in a minute)", what, words_of(error), known.count)
-        elif is_explained or isinstance(error, HostError):
+        elif is_explained or isinstance(error, HostError) or is_of_machine(error):
             logger.warning("%s: %s", what, words_of(error))
         else:
             logger.error("%s: %s", what, words_of(error), exc_info=error)
+
+
+def is_of_machine(error: Exception) -> bool:
+    """Return whether the machine refused something of a file that the error names."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return False
+    return error.errno in OF_THE_MACHINE
 
 
 def words_of(error: Exception) -> str:

@@ -159,7 +159,7 @@ from time import monotonic, sleep
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import DatabaseError, connection
-from jobs.database import Channel, Interrupt, find_write_outage, open_change_signal, outage_log
+from jobs.database import Channel, Interrupt, Rest, find_write_outage, open_change_signal, outage_log
 
 call_command("migrate", "contenttypes", verbosity=0)
 database = Path(connection.settings_dict["NAME"])
@@ -181,10 +181,7 @@ def make_mode(mode):
 
 def follow():
     ContentType.objects.count()
-    signal = open_change_signal(Channel.PAGES, 1)
-    is_reading.set()
-    while not is_over:
-        signal.wait(0.05, Interrupt())
+    FOLLOW
 
 def write():
     ContentType.objects.create(app_label="written", model="afterwards")
@@ -214,16 +211,36 @@ another.communicate()
 """
 """A thread follows changes, and began to while nothing could be written."""
 
+WAITS = """
+    signal = open_change_signal(Channel.PAGES, 1)
+    is_reading.set()
+    while not is_over:
+        signal.wait(0.05, Interrupt())
+"""
+LOOKS = """
+    rest = Rest(60)
+    while not is_over:
+        rest.goes_on()
+        is_reading.set()
+        sleep(0.05)
+"""
+
 
 @pytest.mark.parametrize(
-    "is_worth_a_try", ["True", "find_write_outage() is None"], ids=["write", "ask"]
+    ("follow", "is_worth_a_try"),
+    [
+        (WAITS, "True"),
+        (WAITS, "find_write_outage() is None"),
+        (LOOKS, "True"),
+    ],
+    ids=["waits-write", "waits-ask", "looks-write"],
 )
 def test_who_began_while_files_could_not_be_written_writes_once_they_can(
-    tmp_path: Path, is_worth_a_try: str
+    tmp_path: Path, follow: str, is_worth_a_try: str
 ) -> None:
     # Root writes what nobody may, by a right that a program can go without.
     without_right = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"]
     before = without_right if os.geteuid() == 0 else []
-    script = WRITES_AGAIN.replace("IS_WORTH_A_TRY", is_worth_a_try)
+    script = WRITES_AGAIN.replace("FOLLOW", follow).replace("IS_WORTH_A_TRY", is_worth_a_try)
     output = run_in_panel(make_folder(tmp_path / "var", 0o700), script, *before)
     assert output.splitlines() == ["read-only: READ_ONLY", "written: 2"]

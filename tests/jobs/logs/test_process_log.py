@@ -1,5 +1,6 @@
 """What a process logs about faults that keep coming back."""
 
+import errno
 import logging
 
 import pytest
@@ -65,13 +66,16 @@ def test_only_a_fault_of_ours_has_a_traceback_and_only_the_first_time(
 ) -> None:
     faults.tell(logger, "a look failed", HostError("Said."))
     faults.tell(logger, "a look failed", OSError("Explained."), is_explained=True)
+    faults.tell(logger, "a look failed", PermissionError(errno.EACCES, "Denied", "/content"))
+    faults.tell(logger, "a look failed", PermissionError(errno.EACCES, "Denied"))
+    faults.tell(logger, "a look failed", FileNotFoundError(errno.ENOENT, "Gone", "/content"))
     error = KeyError("name")
     faults.tell(logger, "a look failed", error)
     faults.tell(logger, "a look failed", error)
     clock.now += REPEAT_SECONDS
     faults.tell(logger, "a look failed", error)
     tracebacks = [record.exc_info is not None for record in caplog.records]
-    assert tracebacks == [False, False, True, False]
+    assert tracebacks == [False, False, False, True, True, True, False]
 
 
 def test_a_fault_that_comes_back_after_a_while_is_news(
