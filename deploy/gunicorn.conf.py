@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import signal
 from typing import Any
 
 # Only their own account may read what the processes write.
@@ -37,6 +38,7 @@ each answered with an error, took 44 MiB at 700, 50 at 10,000 and 129 at 50,000.
 
 def post_worker_init(worker: Any) -> None:
     """Prepare for thousands of streams, and let them know when this process has been asked to stop."""
+    from jobs.database import write_watch
     from jobs.live import server_stop
     from l4d2site.log_filters import SafeLines
 
@@ -51,3 +53,5 @@ def post_worker_init(worker: Any) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     gc.set_threshold(YOUNG_OBJECTS)
     server_stop.ask_by(lambda: not worker.alive)
+    # gunicorn starts another process. Live pages come back to it by themselves, as after a restart.
+    write_watch.end_by(lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -27,7 +27,7 @@ from jobs.database import (
     find_outage,
     find_write_outage,
     is_schema_behind,
-    write_refusals,
+    write_watch,
 )
 from l4d2site.log_filters import LONGEST_PATH
 
@@ -70,7 +70,7 @@ def note_outage(request: HttpRequest | None = None, **_: object) -> None:
     if request is None or error is None:
         return
     if outage := find_outage(error) or find_unfinished_upgrade(error):
-        write_refusals.note(outage)
+        write_watch.note(error)
         request.outage = outage  # type: ignore[attr-defined] # The log filter in the settings reads it too.
         if (
             outage is not Outage.OLDER

@@ -18,8 +18,8 @@ from jobs.database.outages import (
     find_write_outage,
     is_away,
     is_write_locked,
-    write_refusals,
 )
+from jobs.database.refused_writes import are_writable, write_watch
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
     Statement,
@@ -46,6 +46,7 @@ __all__ = [
     "Statement",
     "announce",
     "announcing",
+    "are_writable",
     "copy_log",
     "database_files",
     "driver",
@@ -63,6 +64,6 @@ __all__ = [
     "look_at",
     "open_change_signal",
     "outage_log",
-    "write_refusals",
     "write_turn",
+    "write_watch",
 ]

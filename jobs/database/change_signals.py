@@ -17,7 +17,7 @@ from django.db import connection
 
 from hostops.linux.inotify import IN_MODIFY, Inotify
 from jobs.database.outage_lines import outage_log
-from jobs.database.outages import is_away, write_refusals
+from jobs.database.outages import is_away
 from jobs.database.sql import Statement, driver, execute_all, find_database_file
 
 logger = logging.getLogger(__name__)
@@ -103,23 +103,10 @@ def read_version() -> object | None:
     """
     if connection.vendor != "sqlite":
         return None
-    leave_if_refused()
     connection.ensure_connection()
     raw = connection.connection
     # `data_version` counts the commits of others only.
     return raw, raw.execute("PRAGMA data_version").fetchone()[0], raw.total_changes
-
-
-def leave_if_refused() -> None:
-    """Close this thread's connection to SQLite if a write of the process was refused since this was last asked.
-
-    A thread that only reads keeps its connection for days, and all connections of a process share the `-shm`
-    file as the first of them opened it. If it could not be written then, because it belonged to another account
-    or its disk was read-only, none of them can write until all are closed
-    (https://www.sqlite.org/wal.html#read_only_databases).
-    """
-    if not connection.in_atomic_block and write_refusals.are_new():
-        connection.close()
 
 
 class DataVersionSignal:
@@ -163,7 +150,6 @@ class DataVersionSignal:
 
     def _read(self) -> tuple[object, int]:
         """Return the connection and its `data_version`: a new connection counts as a change."""
-        leave_if_refused()
         connection.ensure_connection()
         raw = connection.connection
         return raw, int(raw.execute("PRAGMA data_version").fetchone()[0])

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from jobs.database.outages import Outage, find_outage, name_kind, write_refusals
+from jobs.database.outages import Outage, find_outage, name_kind
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,6 @@ class OutageLog:
     def tell(self, what: str, error: BaseException) -> None:
         """Log that `what` has met an outage, unless the same error was logged within the last minute."""
         kind = name_kind(error)
-        outage = find_outage(error) or Outage.AWAY
-        write_refusals.note(outage)
         with self._lock:
             now = self._now()
             self._drop_what_was_given_up(now)
@@ -53,6 +51,7 @@ class OutageLog:
             # A count of long ago says nothing about this outage.
             count = self._counts[kind] if seconds < 2 * REPEAT_SECONDS else 0
             self._told[kind], self._counts[kind], self._is_told = now, 0, True
+        outage = find_outage(error) or Outage.AWAY
         words = " ".join(str(error).split())  # libpq's errors have several lines.
         more = f" ({count} times more in a minute)" if count else ""
         logger.warning("%s: the database %s: %s%s", what, outage, words, more)

@@ -8,9 +8,8 @@ made.
 
 import re
 import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,15 +17,7 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, co
 
 from jobs.database.sql import driver, find_database_file
 
-__all__ = [
-    "Outage",
-    "find_outage",
-    "find_write_outage",
-    "is_away",
-    "is_write_locked",
-    "name_kind",
-    "write_refusals",
-]
+__all__ = ["Outage", "find_outage", "find_write_outage", "is_away", "is_write_locked", "name_kind"]
 
 
 class Outage(StrEnum):
@@ -76,29 +67,6 @@ SQLITE_CODES = {
 
 LOCK_SECONDS = 0.1
 """How long another connection may write before `find_write_outage` counts SQLite as away."""
-
-
-class WriteRefusals:
-    """Counts how often a database that can only be read has refused to be written by this process."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._seen = threading.local()
-
-    def note(self, outage: Outage) -> None:
-        """Count an outage if it was such a refusal."""
-        if outage is Outage.READ_ONLY:
-            self.count += 1
-
-    def are_new(self) -> bool:
-        """Return whether there were any since this thread last asked."""
-        before = getattr(self._seen, "count", 0)
-        self._seen.count = self.count
-        return before != self.count
-
-
-write_refusals = WriteRefusals()
-"""The refusals of this process."""
 
 
 def is_away(error: BaseException) -> bool:
@@ -158,14 +126,11 @@ def find_write_outage() -> Outage | None:
                 [is_read_only] = cursor.fetchone()
             return Outage.READ_ONLY if is_read_only else None
         if database := find_database_file():
-            with holding_write_lock(database, LOCK_SECONDS) as another:
-                # A read-only database gives its lock, and refuses the first change. This one is rolled back.
-                another.execute("PRAGMA user_version = 0")
+            try_to_write(database)
     except (Error, sqlite3.Error) as error:
         if not connection.in_atomic_block:
             connection.close()
         if outage := find_outage(error):
-            write_refusals.note(outage)
             return outage
         raise
     return None
@@ -174,21 +139,22 @@ def find_write_outage() -> Outage | None:
 def is_write_locked(database: Path, seconds: float) -> bool:
     """Return whether others keep the lock of an SQLite database for longer than this."""
     try:
-        with holding_write_lock(database, seconds):
-            return False
+        try_to_write(database, seconds)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
         return True
+    return False
 
 
-@contextmanager
-def holding_write_lock(database: Path, seconds: float) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock on a new connection, whose changes are rolled back. Raises what SQLite raises."""
+def try_to_write(database: Path, seconds: float = LOCK_SECONDS) -> None:
+    """Take the write lock, begin a change, and take both back. Raises what SQLite raises."""
     address = f"{database.absolute().as_uri()}?mode=rw"
     with closing(sqlite3.connect(address, timeout=seconds, uri=True)) as another:
         another.execute("BEGIN IMMEDIATE")
-        yield another
+        another.execute(
+            "PRAGMA user_version = 0"
+        )  # A read-only database gives its lock, but no change.
         another.execute("ROLLBACK")
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from hostops import __version__
 from hostops.linux.proc_stat import read_boot_id
 from hostops.linux.process_identity import is_alive, read_own_stat
-from jobs.database import Channel, announce, is_away, outage_log
+from jobs.database import Channel, announce, is_away, outage_log, write_watch
 from jobs.models import Worker
 from servers.models import Host
 
@@ -153,6 +153,7 @@ class Heartbeat:
                 if not is_away(error):
                     raise
                 outage_log.tell(what, error)
+                write_watch.note(error)
                 connection.close()
                 self._steady_since = monotonic()
                 continue

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 EXIT_STUCK = os.EX_SOFTWARE  # 70
-"""The worker did not claim a job that it could have run, or its database was replaced."""
+"""The worker left a job that it could have run, or its database was replaced, or only others can write that."""
 
 EXIT_THREAD_DIED = 79
 """One of its threads met an unexpected error. sysexits.h ends at 78."""

@@ -34,6 +34,7 @@ from jobs.database import (
     open_change_signal,
     outage_log,
     write_turn,
+    write_watch,
 )
 from jobs.logs import LogWriter
 from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
@@ -379,6 +380,7 @@ class WorkerLoop:
                 if self._stops or not is_away(error):
                     raise
                 outage_log.tell(OUTAGE, error)
+                write_watch.note(error)
                 connection.close()
                 self._wake.wait(settings.JOB_WORKER_POLL_SECONDS)
 

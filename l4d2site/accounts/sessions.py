@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from jobs.database import is_away
+from jobs.database import is_away, write_watch
 from l4d2site.accounts.addresses import client_address
 from l4d2site.accounts.models import AccountEvent, EventKind, PendingSignIn, PersonSession
 
@@ -76,6 +76,7 @@ def note_seen(request: HttpRequest) -> None:
     except DatabaseError as error:
         if not is_away(error):
             raise
+        write_watch.note(error)
         logger.warning("the time a session was last seen could not be stored: %s", error)
 
 

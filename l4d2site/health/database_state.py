@@ -1,7 +1,6 @@
 """The state of the database: whether it answers, accepts changes, and is as new as the code."""
 
 import logging
-import os
 import shutil
 import sqlite3
 from contextlib import suppress
@@ -18,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from jobs.database import (
     BEHIND,
     Outage,
+    are_writable,
     find_database_file,
     find_outage,
     is_schema_behind,
@@ -105,7 +105,7 @@ def _find_in_file() -> DatabaseState:
     if path is not None:
         if not path.exists():  # Connecting would create an empty one.
             raise FileNotFoundError(_("%(path)s is not there.") % {"path": path})
-        if not _can_be_written(path):
+        if not are_writable(path):
             return DatabaseState.READ_ONLY
         if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
             return DatabaseState.DISK_FULL
@@ -131,11 +131,6 @@ def _written_at(path: Path) -> float:
     with suppress(FileNotFoundError):
         times.append(path.with_name(f"{path.name}-wal").stat().st_mtime)
     return max(times)
-
-
-def _can_be_written(path: Path) -> bool:
-    """Return whether the file and its folder are writable; not so on a file system mounted read-only."""
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _find_on_server() -> DatabaseState:

@@ -20,7 +20,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 from django.utils.translation import gettext as _
 
-from jobs.database import find_outage
+from jobs.database import find_outage, write_watch
 from l4d2site.accounts.middleware import find_obstacle
 from l4d2site.query_texts import clean
 from l4d2site.uploads.tus_headers import NewPart, TusRefusedError
@@ -56,6 +56,7 @@ def database_step(step: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if outage := find_outage(error):
                 logger.info("upload: the database %s: %s", outage, error)
+                write_watch.note(error)
                 raise TusRefusedError(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     _("The panel’s database %(outage)s. Nothing that has arrived is lost.")

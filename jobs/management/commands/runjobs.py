@@ -3,6 +3,7 @@
 import os
 import re
 from argparse import ArgumentTypeError
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -12,8 +13,9 @@ from django.db import Error as DatabaseError
 
 from hostops.command_ends import tell
 from hostops.specs import NAME_PATTERN
-from jobs.database import BEHIND, is_away, is_schema_behind, keep_private
+from jobs.database import BEHIND, is_away, is_schema_behind, keep_private, write_watch
 from jobs.worker import SystemdNotifier, worker_loop
+from jobs.worker.deaths import EXIT_STUCK, end_process
 from servers.config import OtherKeysError, move_found_secrets
 from servers.models import Host
 
@@ -82,6 +84,7 @@ class Command(BaseCommand):
                 f"The database does not answer, so this worker does not start: {error}",
                 returncode=os.EX_UNAVAILABLE,
             ) from error
+        write_watch.end_by(partial(end_process, EXIT_STUCK))
         systemd = SystemdNotifier()
 
         def on_ready() -> None:

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from jobs.database.file_modes import (
     share_database_files,
 )
 from jobs.database.write_turns import TurnsFile
-from tests.endtoend.panel import PROJECT_DIR
+from tests.jobs.database.own_panels import make_folder, run_in_panel
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +24,6 @@ def umask() -> Iterator[None]:
     before = os.umask(0o077)
     yield
     os.umask(before)
-
-
-def make_folder(path: Path, mode: int) -> Path:
-    path.mkdir()
-    path.chmod(mode)
-    return path
 
 
 def mode_of(path: Path) -> int:
@@ -58,26 +50,6 @@ def migrate_and_leave_open(folder: Path) -> dict[str, int]:
     )
     lines = [line.split() for line in run_in_panel(folder, script).splitlines()]
     return {name: int(mode, 8) for name, mode in lines}
-
-
-def run_in_panel(folder: Path, script: str, *before: str) -> str:
-    """Run a program in the panel that has its database in `folder`; return its output."""
-    answer = subprocess.run(
-        [*before, sys.executable, "-c", f"import os; os.umask(0o077)\n{script}"],
-        cwd=PROJECT_DIR,
-        env=os.environ
-        | {
-            "DATABASE_URL": f"sqlite:///{folder}/panel.sqlite3",
-            "DJANGO_SETTINGS_MODULE": "l4d2site.settings",
-            "SECRET_KEY": "a-key-that-only-the-tests-have",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
 
 
 FILES = [f"panel.sqlite3{ending}" for ending in ("", "-shm", "-turns", "-wal")]
@@ -148,99 +120,3 @@ def test_what_this_account_may_not_look_at_is_passed_over() -> None:
     assert not is_shared(folder)
     assert new_file_mode(folder / "panel.sqlite3") == 0o600
     assert list(database_files(folder / "panel.sqlite3")) == []
-
-
-WRITES_AGAIN = """
-import django; django.setup()
-import sqlite3, subprocess, sys, threading
-from contextlib import closing
-from pathlib import Path
-from time import monotonic, sleep
-from django.contrib.contenttypes.models import ContentType
-from django.core.management import call_command
-from django.db import DatabaseError, connection
-from jobs.database import Channel, Interrupt, Rest, find_write_outage, open_change_signal, outage_log
-
-call_command("migrate", "contenttypes", verbosity=0)
-database = Path(connection.settings_dict["NAME"])
-# Another process that has it open keeps the files of the log.
-another = subprocess.Popen([sys.executable, "-c", f'''
-import sqlite3, sys
-database = sqlite3.connect("{database}")
-database.execute("SELECT * FROM django_content_type").fetchall()
-print("open", flush=True)
-sys.stdin.read()
-'''], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-another.stdout.readline()
-connection.close()
-files = list(database.parent.glob("panel.sqlite3*"))
-
-def make_mode(mode):
-    for file in files:
-        file.chmod(mode)
-
-def follow():
-    ContentType.objects.count()
-    FOLLOW
-
-def write():
-    ContentType.objects.create(app_label="written", model="afterwards")
-
-make_mode(0o400)
-is_reading, is_over = threading.Event(), False
-reader = threading.Thread(target=follow, daemon=True)
-reader.start()
-is_reading.wait()
-print("read-only:", find_write_outage().name)
-sleep(0.3)  # The refusal made the reader open its connection again.
-make_mode(0o600)
-until = monotonic() + 10
-while monotonic() < until:
-    try:
-        if IS_WORTH_A_TRY:
-            write()
-            break
-    except DatabaseError as error:
-        outage_log.tell("cannot write", error)
-        connection.close()
-    sleep(0.1)
-print("written:", ContentType.objects.count())
-is_over = True
-reader.join()
-another.communicate()
-"""
-"""A thread follows changes, and began to while nothing could be written."""
-
-WAITS = """
-    signal = open_change_signal(Channel.PAGES, 1)
-    is_reading.set()
-    while not is_over:
-        signal.wait(0.05, Interrupt())
-"""
-LOOKS = """
-    rest = Rest(60)
-    while not is_over:
-        rest.goes_on()
-        is_reading.set()
-        sleep(0.05)
-"""
-
-
-@pytest.mark.parametrize(
-    ("follow", "is_worth_a_try"),
-    [
-        (WAITS, "True"),
-        (WAITS, "find_write_outage() is None"),
-        (LOOKS, "True"),
-    ],
-    ids=["waits-write", "waits-ask", "looks-write"],
-)
-def test_who_began_while_files_could_not_be_written_writes_once_they_can(
-    tmp_path: Path, follow: str, is_worth_a_try: str
-) -> None:
-    # Root writes what nobody may, by a right that a program can go without.
-    without_right = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"]
-    before = without_right if os.geteuid() == 0 else []
-    script = WRITES_AGAIN.replace("FOLLOW", follow).replace("IS_WORTH_A_TRY", is_worth_a_try)
-    output = run_in_panel(make_folder(tmp_path / "var", 0o700), script, *before)
-    assert output.splitlines() == ["read-only: READ_ONLY", "written: 2"]
