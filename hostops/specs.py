@@ -306,6 +306,10 @@ class InstanceStatus:
     crashed_runs: tuple[CrashedRun, ...] = ()
     note: str = ""
     """More about the state, if anything is known: `restarting (2 of 5)`, `gave up`, SILENT_NOTE."""
+    port: int | None = None
+    """The port of the run that is alive. Another one may be wanted from the next start on."""
+    address: str = ""
+    """The only address that this run listens on; empty if it listens on all."""
     due_restart: DueRestart | None = None
     """The restart that the watching process must make; None if systemd makes it, or nobody should."""
     # Measured at each reading, so a difference here does not make two states different.

@@ -427,6 +427,8 @@ def describe_state(
         "state_note": status.note,
         "state_detail": detail,
         "running_build_id": status.release or "",
+        "running_port": status.port,
+        "running_address": status.address,
         "restarts": status.restarts or 0,
     }
 

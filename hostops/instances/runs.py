@@ -362,6 +362,8 @@ def _add_life(status: InstanceStatus, instance: InstanceLayout, run: Run) -> Ins
         state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
         started_at=run.started_at,
         release=run.release,
+        port=run.port,
+        address=run.address,
         detail=" ".join(details),
         note=SILENT_NOTE if is_silent and is_ready else "",
     )

@@ -142,7 +142,7 @@ class MapChecker:
         """Return what a server says it plays, by a query or else by `status`; None if it says nothing."""
         address = server.own_address or operations.get_host(self._host.name).query_address
         try:
-            info = query_info(address, server.port, ANSWER_SECONDS)
+            info = query_info(address, server.current_port, ANSWER_SECONDS)
         except (QueryError, OSError):
             return self._ask_for_status(server)
         return Playing(make_line_safe(info.map, MAP_CHARS)[:MAP_CHARS], find_mode_in(info.keywords))

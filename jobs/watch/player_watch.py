@@ -26,6 +26,8 @@ class PlayerWatch:
         self._sweep: Sweep | None = None
         self._states: dict[int, datetime | None] = {}
         """Since when each server that was asked has been in its state: its answer is about that run."""
+        self._ports: dict[int, int] = {}
+        """Where each of them was asked."""
         self._due_at = 0.0
         self.sweeps = 0
         """How many times all servers have been asked and their answers stored."""
@@ -53,21 +55,24 @@ class PlayerWatch:
         running = self._host.servers.filter(actual_state=ActualState.RUNNING)
         # The host's row may have changed since this worker read it.
         servers = running.select_related("host").only(
-            "port", "bind_address", "actual_state_at", "host__bind_address"
+            *("port", "bind_address", "actual_state", "actual_state_at", "host__bind_address"),
+            *("running_port", "running_address"),
         )
         self._states = {server.pk: server.actual_state_at for server in servers}
         address = operations.get_host(self._host.name).query_address
-        return {server.port: server.own_address or address for server in servers}
+        self._ports = {server.pk: server.current_port for server in servers}
+        return {server.current_port: server.own_address or address for server in servers}
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. If a server did not answer or does not run, its players are unknown, not zero."""
         news = []
-        fields = ("pk", "port", "actual_state", "actual_state_at", *PLAYER_FIELDS)
+        fields = ("pk", "actual_state", "actual_state_at", *PLAYER_FIELDS)
         for row in self._host.servers.order_by().values(*fields):
             is_running = row["actual_state"] == ActualState.RUNNING
             if is_running and self._states.get(row["pk"]) != row["actual_state_at"]:
                 continue  # It may have been restarted since it was asked: the next sweep counts.
-            told = describe_players(answers.get(row["port"]) if is_running else None)
+            port = self._ports.get(row["pk"]) if is_running else None
+            told = describe_players(answers.get(port) if port else None)
             if told != {name: row[name] for name in PLAYER_FIELDS}:
                 news.append((row, told))
         if not news:

@@ -289,6 +289,7 @@ class Host(models.Model):
         """Return the same port as `find_free_port`, without a lock: somebody else may take it first."""
         taken = {
             *self.servers.values_list("port", flat=True),
+            *self.servers.exclude(running_port=None).values_list("running_port", flat=True),
             *self.taken_ports,
             *find_panel_ports(),
         }

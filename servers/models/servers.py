@@ -186,6 +186,18 @@ class Server(models.Model):
         editable=False,
         help_text=gettext_lazy("The build that it runs from, if it runs."),
     )
+    running_port = models.PositiveIntegerField(
+        null=True,
+        editable=False,
+        help_text=gettext_lazy("The port that it was started with, if it runs."),
+    )
+    running_address = models.CharField(
+        max_length=64,
+        blank=True,
+        db_default="",
+        editable=False,
+        help_text=gettext_lazy("The only address that it was started on, if it runs."),
+    )
     restarts = models.PositiveIntegerField(
         default=0,
         editable=False,
@@ -321,15 +333,26 @@ class Server(models.Model):
         return not self.is_up and self.port in self.host.taken_ports
 
     @property
+    def current_port(self) -> int:
+        """The port that it has: while it runs, the one that it was started with."""
+        return (self.running_port if self.is_up else None) or self.port
+
+    @property
     def own_address(self) -> str:
-        """The only address that it binds to, by its own setting or its host's; empty if it binds to all."""
-        address = self.bind_address or self.host.bind_address or ""
+        """The only address that it binds to, by its own setting or its host's; empty if it binds to all.
+
+        While it runs, that is the one that it was started on.
+        """
+        if self.is_up and self.running_port:
+            address = self.running_address
+        else:
+            address = self.bind_address or self.host.bind_address or ""
         return "" if address == ALL_ADDRESSES else address
 
     @property
     def address(self) -> str:
         """What a player types after `connect`: the server's address and port."""
-        return f"{self._reached_at}:{self.port}"
+        return f"{self._reached_at}:{self.current_port}"
 
     @property
     def address_remark(self) -> str:

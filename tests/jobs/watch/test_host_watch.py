@@ -69,6 +69,24 @@ def running(run: int, *, crashes: tuple[int, ...]) -> InstanceStatus:
 
 
 class TestStates:
+    def test_the_port_and_the_address_that_a_server_runs_with_are_stored(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        status = replace(running(2, crashes=()), port=27499, address="127.0.0.9")
+        server = tell(fake_host, watch, status)
+        assert (server.current_port, server.own_address) == (27499, "127.0.0.9")
+        server = tell(fake_host, watch, InstanceStatus("alpha", InstanceState.STOPPED))
+        assert (server.running_port, server.running_address) == (None, "")
+        assert (server.current_port, server.own_address) == (server.port, "")
+
+    def test_no_new_server_gets_the_port_that_another_still_runs_with(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        server = Server.objects.get()
+        free = server.host.next_free_port()
+        tell(fake_host, watch, replace(running(2, crashes=()), port=free))
+        assert server.host.next_free_port() not in (None, free)
+
     def test_the_build_that_a_server_runs_from_is_stored(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:

@@ -169,3 +169,13 @@ def test_a_name_of_a_map_that_no_map_has_does_no_harm(
 ) -> None:
     game.answer = ANSWER.replace(b"c7m1_docks", b"\xff\r\n" + b"x" * 300)
     assert len(sweep(host).map) == 64
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_asked_where_it_runs_and_not_where_it_will(running: Server) -> None:
+    Server.objects.update(running_port=running.port, port=27499)
+    server = sweep(running.host)
+    assert server.players is not None
+    assert server.address.endswith(f":{running.port}")
+    Server.objects.update(actual_state=ActualState.STOPPED)
+    assert Server.objects.get().address.endswith(":27499")
