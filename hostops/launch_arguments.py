@@ -216,9 +216,10 @@ def find_conflicts(arguments: Sequence[str]) -> list[str]:
         option = OPTIONS.get(name)
         if len(values) < 2 or not (name == "+map" or (option and option.value)):
             continue  # If a cvar is set twice, the later value wins, as it does in a config.
+        named = " and ".join(f"as {value}" if value else "without a value" for value in values)
         what = "loads one after the other" if name == "+map" else "takes one of them"
         conflicts.append(
-            f"{name} is given {len(values)} times, as {' and as '.join(values)}: the game {what}. "
+            f"{name} is given {len(values)} times, {named}: the game {what}. "
             "Keep one, in the blueprint or in the server’s own launch arguments."
         )
     if "-nohltv" in given and given.get("+tv_enable", ["0"])[-1] != "0":

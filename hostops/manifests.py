@@ -218,10 +218,12 @@ def _require_path(path: str) -> None:
     if _CONTROL_CHARACTER.search(path):
         raise ManifestError(f"{path!r} contains a control character.")
     if "\\" in path or re.match(r"[A-Za-z]:", path):
-        raise ManifestError(f"{path!r} is a Windows path: use / between names, and no drive.")
+        raise ManifestError(f"“{path}” is a Windows path: use / between names, and no drive.")
+    if path.endswith("/") and path.strip("/"):
+        raise ManifestError(f"“{path}” is a folder: add the name of a file.")
     for name in path.split("/"):
         if name in ("", ".", ".."):
-            raise ManifestError(f"{path!r} is not a path below the overlay's folder.")
+            raise ManifestError(f"“{path}” is not a path below the overlay’s folder.")
         if len(name.encode()) > MAX_NAME_BYTES:
             raise ManifestError(f"{name[:80]!r}… is longer than a file name can be.")
 

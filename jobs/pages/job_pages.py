@@ -184,8 +184,7 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     if request.POST.get("when") == "empty":
         return defer(request, server, operation, back_to)
     if has_more_people(request, server):
-        context = {"server": server, "operation": operation, "here": back_to}
-        return render(request, "servers/ask.html", context, status=HTTPStatus.CONFLICT)
+        return ask(request, server, operation, back_to)
     try:
         requested = queue.request(
             operation,
@@ -203,6 +202,14 @@ def has_more_people(request: HttpRequest, server: Server) -> bool:
     """Return whether more people are, or may be, on a server than the page showed when the user clicked."""
     shown = parse_id(request.POST.get("people", ""))
     return shown is not None and server.count_people() > shown
+
+
+def ask(
+    request: HttpRequest, server: Server, operation: str, back_to: str, *, is_saved: bool = False
+) -> HttpResponse:
+    """Ask whether to disconnect the people who are, or may be, on a server that was just saved, or joined."""
+    context = {"server": server, "operation": operation, "here": back_to, "is_saved": is_saved}
+    return render(request, "servers/ask.html", context, status=HTTPStatus.CONFLICT)
 
 
 def defer(request: SignedInRequest, server: Server, operation: str, back_to: str) -> HttpResponse:

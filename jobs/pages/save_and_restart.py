@@ -3,12 +3,13 @@
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from jobs import queue
 from jobs.models import JobState, Operation
-from jobs.pages.job_pages import refuse_request
+from jobs.pages.job_pages import ask, refuse_request
 from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, get_blueprint, get_server, require, sign_in_required
 from servers.models import Blueprint, Server
@@ -28,11 +29,16 @@ def server_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse
 def restart(request: SignedInRequest, server: Server) -> HttpResponse:
     """Request the restart of a server that has just been saved, unless it does not run.
 
-    One message says what happened to both. Only overlays that do not work have a page of their own.
+    One message says what happened to both. Only overlays that do not work have a page of their own, and so has
+    the question whether people who are on are to be disconnected.
     """
     if not server.is_up:
         return lead_to_server(request, server)
     names = {"server": server.name}
+    if server.count_people():
+        messages.success(request, _("Server %(server)s was saved.") % names)
+        config = reverse("servers:config", args=[server.name])
+        return ask(request, server, Operation.RESTART, config, is_saved=True)
     try:
         requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
     except queue.ContentRefused as refusal:

@@ -46,11 +46,13 @@ def lead_to_version(
     if version.pk == before:
         messages.info(request, _("No version was made: nothing differs from the latest one."))
     else:
-        messages.success(
-            request,
-            _("Version %(number)d was made. Servers use it from their next start on.")
-            % {"number": version.number},
-        )
+        if overlay.blueprint_overlays.exists():
+            text = _("Version %(number)d was made. Servers use it from their next start on.")
+        else:
+            text = _(
+                "Version %(number)d was made. Add the overlay to a blueprint for servers to use it."
+            )
+        messages.success(request, text % {"number": version.number})
     return redirect(overlay)
 
 

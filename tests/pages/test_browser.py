@@ -13,7 +13,17 @@ from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import claim_next_job, finish_job, give_back
-from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
+from servers.models import (
+    ActualState,
+    Blueprint,
+    Host,
+    Membership,
+    Overlay,
+    OverlayReport,
+    Run,
+    Server,
+)
+from servers.permissions import Role
 from servers.secrets.encryption import ServerSecret
 from tests.overlays import bring
 from tests.pages.browsing import OpenPage, add_lines
@@ -274,6 +284,7 @@ def test_no_page_is_wider_than_the_screen(
     job = Job.objects.create(
         operation="restart",
         server=server,
+        requested_by_name="u" * 150,
         state=JobState.FAILED,
         error="Q" * 300,
         stage="S" * 100,
@@ -281,20 +292,24 @@ def test_no_page_is_wider_than_the_screen(
         finished_at=timezone.now(),
     )
     JobLog.objects.create(job=job, seq=1, stream="stderr", line="L" * 4_000)
+    Run.objects.create(server=server, started_by_name="r" * 150, has_answered=True)
+    long_person = User.objects.create_user("p" * 150)
+    Membership.objects.create(server=server, user=long_person, role=Role.MANAGER)
     Host.objects.update(
         findings=[{"subject": "Box", "severity": "fault", "text": "F" * 300, "cure": ""}]
     )
     OverlayReport.objects.create(host=host, name=name, looked_at=timezone.now())
     alice.is_staff = alice.is_superuser = True
     alice.save()
-    long_person = User.objects.create_user("p" * 150)
     Job.objects.create(operation="install", error="E" * 300, state=JobState.FAILED)
     page = open_page()
     for path in (
         "/servers/",
         "/servers/new/",
         f"/servers/new/?made={name}",
+        f"/servers/{name}/people/",
         f"/servers/{name}/people/audit/",
+        f"/servers/{name}/starts/",
         "/hosts/",
         host.get_absolute_url(),
         "/accounts/people/",
@@ -506,3 +521,23 @@ def test_a_page_without_a_place_says_so_and_waits_as_long_as_it_was_told(
     page.clock.run_for(12_000)
     expect(page.locator("[data-log-status]")).to_have_text("Live")
     expect(page.get_by_text("Too many pages are following this panel live")).to_be_hidden()
+
+
+def test_a_page_that_cannot_be_fetched_again_says_why(
+    open_page: OpenPage, server: Server, alice: User
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    page = open_page()
+    page.goto("/servers/alpha/bans/")
+    page.locator("form[action$='/bans/import/'] textarea").evaluate(
+        "box => { box.value = 'garbage'; box.form.requestSubmit() }"
+    )
+    page.wait_for_url("**/bans/import/")
+    notice = page.locator("[data-connection]")
+    expect(notice).to_be_hidden()
+    Server.objects.update(players=2)
+    expect(notice).to_contain_text("This page answers your form")
+    page.goto("/servers/alpha/")
+    expect(notice).to_be_hidden()
+    server.delete()
+    expect(notice).to_contain_text("no longer there")

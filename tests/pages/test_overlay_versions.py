@@ -544,6 +544,8 @@ def test_a_file_is_renamed_and_removed_each_as_a_version(
     [
         ("left4dead2/cfg/x.smx", "x", "has to end in one of these"),
         ("left4dead2/cfg/../x.cfg", "x", "is not a path below"),
+        ("left4dead2\\cfg\\x.cfg", "x", "“left4dead2\\cfg\\x.cfg” is a Windows path"),
+        ("left4dead2/cfg/", "x", "“left4dead2/cfg/” is a folder: add the name of a file."),
         ("left4dead2/cfg/A.cfg", "x", "differ only in capitals"),
         (A, "x", "There is already a file at"),
         ("left4dead2/cfg/x.cfg", "x" * 262_145, "larger than 256 KiB"),

@@ -39,6 +39,28 @@ def test_a_server_is_saved_and_restarted_where_it_runs(
     assert (job.operation, job.requested_by) == ("restart", server.owner)
 
 
+def test_with_people_on_it_is_saved_and_asked_before_they_are_disconnected(
+    as_alice: Client, server: Server
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    Server.objects.update(players=2)
+    assert "Save and restart…" in as_alice.get("/servers/alpha/edit/").content.decode()
+    response = as_alice.post(
+        "/servers/alpha/save-and-restart", form_of(server, config="hostname Day")
+    )
+    page = response.content.decode()
+    server.refresh_from_db()
+    assert (response.status_code, server.config) == (409, "hostname Day")
+    assert not server.jobs.exists()
+    assert "Server alpha was saved." in page
+    assert "Saved. Restart it with people on?" in page
+    assert "2 people are on" in page
+    assert "Nothing was done" not in page
+    for when in ("Restart now", "Restart when empty"):
+        assert when in page
+    assert f'name="next" value="{CONFIG}"' in page
+
+
 def said(browser: Client, page: str) -> list[str]:
     """Return the messages at the top of a page."""
     rest = browser.get(page).content.decode().partition('<ul class="messages"')[2]

@@ -14,8 +14,7 @@ from django.db import Error as DatabaseError
 from hostops.command_ends import tell
 from hostops.specs import NAME_PATTERN
 from jobs.database import BEHIND, is_away, is_schema_behind, keep_private, write_watch
-from jobs.worker import SystemdNotifier, worker_loop
-from jobs.worker.deaths import EXIT_STUCK, end_process
+from jobs.worker import EXIT_STUCK, SystemdNotifier, end_process, worker_loop
 from servers.config import OtherKeysError, move_found_secrets
 from servers.models import Host
 

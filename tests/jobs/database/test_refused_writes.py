@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError
 
-from jobs.database.refused_writes import are_writable, can_others_write, is_refusal, is_refused
+from jobs.database import refused_writes
+from jobs.database.refused_writes import (
+    WriteWatch,
+    are_writable,
+    can_others_write,
+    is_refusal,
+    is_refused,
+)
 from tests.jobs.database.own_panels import make_folder, run_in_panel
 
 REFUSED = """
@@ -162,6 +169,36 @@ def test_without_the_file_of_turns_it_is_written_all_the_same(
     turns.touch()
     monkeypatch.setattr(os, "access", lambda path, _mode: path != turns)
     assert are_writable(database)
+
+
+def test_it_ends_nothing_while_nobody_can_write(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can_write = iter([False, False, True])
+    ended: list[int] = []
+    asked: list[Path] = []
+
+    def ask(path: Path) -> bool:
+        asked.append(path)
+        assert not ended
+        return next(can_write)
+
+    monkeypatch.setattr(refused_writes, "is_refused", lambda _path: True)
+    monkeypatch.setattr(refused_writes, "can_others_write", ask)
+    monkeypatch.setattr(refused_writes, "LOOK_SECONDS", 0)
+    WriteWatch()._watch(database, lambda: ended.append(1))
+    assert (ended, asked) == ([1], [database] * 3)
+
+
+def test_it_ends_nothing_that_can_write_by_then(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = iter([True, False])
+    ended: list[int] = []
+    monkeypatch.setattr(refused_writes, "is_refused", lambda _path: next(refused, False))
+    monkeypatch.setattr(refused_writes, "LOOK_SECONDS", 0)
+    WriteWatch()._watch(database, lambda: ended.append(1))
+    assert not ended
 
 
 def test_only_a_refusal_of_files_is_one() -> None:

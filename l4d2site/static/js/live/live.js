@@ -1,5 +1,6 @@
 // Keeps an open page up to date: whenever something changes on the server, its live regions are refreshed.
 
+import { sayOfConnection } from "./notice.js";
 import { refresh } from "./refresh.js";
 import { follow } from "./stream.js";
 import { gettext } from "../words.js";
@@ -17,7 +18,6 @@ const REFUSED = gettext(
 );
 
 const address = document.querySelector("[data-live-from]")?.dataset.liveFrom;
-const notice = document.querySelector("[data-connection]");
 let lastVersion = null;
 let timer = 0;
 
@@ -36,18 +36,13 @@ export function onChange(event) {
 // A short reconnect, such as when the server restarts, is not worth a message.
 export function onConnection(status, reason) {
   if (status === "reconnecting") {
-    timer ||= setTimeout(() => say(LOST), PATIENCE_MS);
+    timer ||= setTimeout(() => sayOfConnection(LOST), PATIENCE_MS);
     return;
   }
   clearTimeout(timer);
   timer = 0;
-  if (status === "waiting") say(`${reason} ${WAITING}`.trim());
-  else say(status === "refused" ? REFUSED : "");
-}
-
-function say(text) {
-  notice.textContent = text;
-  notice.hidden = !text;
+  if (status === "waiting") sayOfConnection(`${reason} ${WAITING}`.trim());
+  else sayOfConnection(status === "refused" ? REFUSED : "");
 }
 
 if (address) {

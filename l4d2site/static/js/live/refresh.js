@@ -1,5 +1,6 @@
 // Fetches the page again and puts what has changed into its live regions, marked by `data-live`.
 
+import { sayOfPage } from "./notice.js";
 import { swapRegions } from "./swap.js";
 
 const SHORTEST_PAUSE_MS = 1_000;
@@ -25,7 +26,7 @@ async function run() {
   try {
     const headers = { "X-Saferoom-Refresh": "1" }
     const response = await fetch(location.href, { headers, redirect: "error", cache: "no-store" });
-    // A page that was the answer to a form cannot be fetched again; it stays as it is.
+    sayOfPage(response.status);
     if (response.ok) swapRegions(new DOMParser().parseFromString(await response.text(), "text/html"));
   } catch {
     // The server does not answer, or wants a sign-in. The stream in `live.js` reports that, and retries.
