@@ -152,9 +152,8 @@ def try_to_write(database: Path, seconds: float = LOCK_SECONDS) -> None:
     address = f"{database.absolute().as_uri()}?mode=rw"
     with closing(sqlite3.connect(address, timeout=seconds, uri=True)) as another:
         another.execute("BEGIN IMMEDIATE")
-        another.execute(
-            "PRAGMA user_version = 0"
-        )  # A read-only database gives its lock, but no change.
+        # A read-only database gives its lock, but takes no change.
+        another.execute("PRAGMA user_version = 0")
         another.execute("ROLLBACK")
 
 
