@@ -7,6 +7,7 @@ from itertools import islice
 from hostops.console_commands import (
     CHANGING_MAP,
     MOVING,
+    NO_COMMANDS,
     name_character,
     names_used,
     split_commands,
@@ -70,6 +71,15 @@ def find_character_faults(line: str) -> Iterator[str]:
         more = len(bad) - _SHOWN_CHARACTERS
         rest = f" and {more:,} other characters" if more > 0 else ""
         yield f"contains {named}{rest}: the game reads plain ASCII only."
+
+
+def find_ends(text: str) -> Iterator[str]:
+    """Yield a sentence for each command in a config that ends the server as soon as it is read."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        for command in split_commands(line):
+            name = next(iter(split_words(command)), "").lower()
+            if reason := NO_COMMANDS.get(name):
+                yield f"Line {number} of the config gives the command {name}, which it cannot: {reason}."
 
 
 def find_map_changes(text: str) -> Iterator[tuple[int, str]]:

@@ -110,10 +110,10 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
     )
     if layout.staging_dir.is_dir():
         yield Finding(
-            "Interrupted install",
+            "Unfinished install",
             False,
-            f"{layout.staging_dir} holds an install that was not finished.",
-            "Run install again: it goes on where it was.",
+            f"{layout.staging_dir} holds an install or update of the game that is not finished.",
+            "Unless one is running, start it again on the host’s page, or run l4d2ctl install: it continues.",
             if_not=Severity.TODO,
         )
 

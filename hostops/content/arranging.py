@@ -273,8 +273,8 @@ class _Moves:
         if not has_placed:
             yield _refuse(
                 "nothing_for_the_game",
-                "Nothing tells where the game should read it. Upload it in folders as the game has them: "
-                f"{GAME_DIR}/addons/…, {GAME_DIR}/cfg/….",
+                f"Nothing tells where the game should read {_list(self._beside)}. "
+                f"Upload that in folders as the game has them: {GAME_DIR}/addons/…, {GAME_DIR}/cfg/….",
                 self._beside[0],
             )
         if self._unread:

@@ -43,6 +43,8 @@ def describe_head(
         # On the page only. The row says what the server last answered, which was in the run that has ended.
         server.players, server.map, server.mode = None, "", ""
     up_since = find_start(server)
+    is_known = not server.not_heard_of_since
+    is_starting = strip is not None and strip.is_starting and is_known and not server.is_up
     is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
     crashes = server.crashes.count()
     crash = find_crash(server) if crashes else None
@@ -61,6 +63,10 @@ def describe_head(
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server, request.user if Verb.CONFIGURE in verbs else None),
         "up_since": up_since,
+        # The row says so only once the job is over: until then it is left to the job.
+        "shown_state": ActualState.STARTING if is_starting else server.shown_state,
+        "state_label": ActualState.STARTING.label if is_starting else server.state_label,
+        "should_be_words": "" if is_starting else server.should_be_words,
         "crash": crash,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }

@@ -100,6 +100,11 @@ class Strip:
         return self.job.state == JobState.RUNNING and self.job.stage in stages
 
     @property
+    def is_starting(self) -> bool:
+        """Whether the job is starting the server."""
+        return self.job.state == JobState.RUNNING and self.job.operation in STARTS
+
+    @property
     def can_be_cancelled(self) -> bool:
         """Whether the user may still cancel the job."""
         return self.is_in_hand and self.job.can_be_cancelled

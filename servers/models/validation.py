@@ -10,7 +10,14 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
+from hostops.specs import (
+    NAME_PATTERN,
+    ArgumentsError,
+    ConfigError,
+    find_ends,
+    parse_arguments,
+    require_config,
+)
 
 CONFIG_CHARS = 64 * 1024
 """The longest config. The engine's command buffer has 8 KiB: the rest leaves room for comments."""
@@ -53,8 +60,8 @@ def find_argument_faults(text: str) -> list[str]:
 
 
 def validate_config(text: str) -> None:
-    """Refuse config text that the game cannot read, listing the first faults."""
-    if faults := find_config_faults(text):
+    """Refuse config text that the game cannot read, or that ends it, listing the first faults."""
+    if faults := find_config_faults(text) or shorten(list(find_ends(text))):
         raise ValidationError(faults)
 
 

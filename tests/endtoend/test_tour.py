@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from hostops.linux.process_identity import read_stat
+from jobs.queue.transitions import WORKER_STOPPED
 from tests.endtoend.panel import Panel, wait_for_line
 from tests.waiting import wait_until
 
@@ -100,8 +101,8 @@ def test_an_install_that_fails_is_cancelled_or_loses_its_worker_can_be_retried(
     wait_for_line(panel, killed, "progress")
     panel.kill_worker()
     job = panel.wait_for_state(killed, "failed")
-    assert job["error"] == "worker stopped while the job ran"
-    assert panel.log(killed)[-1] == "worker stopped while the job ran"
+    assert job["error"] == WORKER_STOPPED
+    assert panel.log(killed)[-1] == WORKER_STOPPED
     assert not (panel.host_root / "current").exists()
 
     panel.set_simulator(steamcmd={"seconds": 0})
@@ -117,7 +118,7 @@ def test_a_game_outlives_its_worker_and_its_panel_and_nothing_else_does(panel: P
     start = panel.operate("alpha", "start")
     wait_until(lambda: panel.host_state("alpha") == "starting", 20, "the game does not start")
     panel.kill_worker()
-    assert panel.wait_for_state(start, "failed")["error"] == "worker stopped while the job ran"
+    assert panel.wait_for_state(start, "failed")["error"] == WORKER_STOPPED
     assert not panel.query("SELECT id FROM jobs_job WHERE state = 'running'")
 
     # The game kept running by itself; the panel and the host say the same about it.

@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from jobs.queue.transitions import WORKER_STOPPED
 from tests.endtoend.panel import PROJECT_DIR
 from tests.fire.networks import Machine, ip, own_network
 from tests.fire.postgres import Postgres
@@ -207,7 +208,7 @@ def test_a_host_that_is_cut_off_is_recovered_by_the_other_and_comes_back(hosts: 
     hosts.machines["west"].pull_cable()
     hosts.wait_for_job(lost, "failed", seconds=30)
     ((error,),) = hosts.query(f"SELECT error FROM jobs_job WHERE id = {lost}")
-    assert error == "worker stopped while the job ran"
+    assert error == WORKER_STOPPED
 
     simulator.write_text('{"steamcmd": {"seconds": 0}}')
     waiting = hosts.enqueue("install", "west")

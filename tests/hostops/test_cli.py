@@ -220,7 +220,7 @@ def test_the_doctors_exit_code_says_how_bad_it_is(cli: CLI, root: Path, tmp_path
     (root / "staging").mkdir()
     done = cli.run("doctor")
     assert done.returncode == 3
-    assert "todo Interrupted install" in done.stdout
+    assert "todo Unfinished install" in done.stdout
     assert "warn Limits: The process driver" in done.stdout
     assert "ok   Game: Build" in done.stdout
     (tmp_path / "file").touch()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostops.config_text import ConfigError, require_config
+from hostops.config_text import ConfigError, find_ends, require_config
 from hostops.console_commands import names_used, split_commands, split_words
 
 
@@ -101,3 +101,21 @@ def test_a_name_ends_at_what_is_no_printable_ascii(end: str) -> None:
 def test_other_alphabets_are_read_in_values() -> None:
     assert split_words("say Привет всем") == ["say", "Привет", "всем"]
     assert list(names_used('say "Привет; quit"')) == ["say"]
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("hostname a\nquit", ["Line 2 of the config gives the command quit, which it cannot"]),
+        ("sv_lan 0; EXIT // now", ["Line 1 of the config gives the command exit"]),
+        ('hostname "quit"', []),
+        ("// quit", []),
+        ('alias leave "quit"', []),
+        ("quitting 1", []),
+        ("", []),
+    ],
+)
+def test_what_ends_the_game_as_soon_as_it_is_read_is_found(text: str, faults: list[str]) -> None:
+    found = list(find_ends(text))
+    assert len(found) == len(faults)
+    assert all(one.startswith(fault) for one, fault in zip(found, faults, strict=True))

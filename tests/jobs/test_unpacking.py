@@ -22,6 +22,7 @@ from hostops.specs import CancelToken, ManifestFile, UnpackLimits
 from jobs import operations, queue, unpacking
 from jobs.models import Job, JobState, Operation
 from jobs.pages.job_lists import read_newest
+from jobs.queue.transitions import WORKER_STOPPED
 from jobs.unpacking import is_archive, lay_over
 from jobs.worker import run_worker_once
 from servers import store
@@ -334,7 +335,7 @@ def test_one_whose_worker_died_is_done_by_another_try(
     assert [one.pk for one in queue.recover_stale_jobs()] == [job.pk]
     job.refresh_from_db()
     upload.refresh_from_db()
-    assert (upload.state, upload.error) == (UploadState.FAILED, "worker stopped while the job ran")
+    assert (upload.state, upload.error) == (UploadState.FAILED, WORKER_STOPPED)
     queue.retry(job, requested_by=alice)
     assert run_worker_once()
     assert paths_of(overlay.versions.get()) == ["left4dead2/cfg/a.cfg"]

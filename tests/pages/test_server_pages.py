@@ -179,6 +179,38 @@ def test_a_job_that_runs_is_shown_with_stage_and_bar_and_those_behind_it(
     assert "1 more job of this server waits." in strip
 
 
+@pytest.mark.parametrize("operation", ["start", "restart"])
+def test_a_server_is_starting_while_a_job_starts_it(
+    as_alice: Client, stopped_server: Server, worker: Worker, operation: str
+) -> None:
+    Server.objects.update(desired_state="running")
+    job = Job.objects.create(
+        operation=operation,
+        server=stopped_server,
+        host=stopped_server.host,
+        state=JobState.RUNNING,
+        worker=worker,
+        started_at=timezone.now(),
+    )
+    page = text(as_alice, url())
+    assert "Server alpha is starting." in " ".join(page.split())
+    assert 'class="should-be"' not in page
+    job.state = JobState.CANCELLED
+    job.save()
+    page = " ".join(text(as_alice, url()).split())
+    assert "Server alpha is stopped, should be running." in page
+
+
+def test_a_config_that_ends_the_game_is_refused_in_the_form(
+    as_alice: Client, server: Server
+) -> None:
+    values = {"port": str(server.port), "blueprint": str(server.blueprint.pk), "arguments": ""}
+    page = as_alice.post(url("edit/"), {**values, "config": "sv_lan 0\nquit"}).content.decode()
+    assert "Line 2 of the config gives the command quit, which it cannot: it would end" in page
+    server.refresh_from_db()
+    assert server.config == ""
+
+
 def test_a_failed_start_of_a_server_that_runs_all_the_same_asks_for_nothing(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:

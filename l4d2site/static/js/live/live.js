@@ -13,9 +13,12 @@ const LOST = gettext(
     "reload the page.",
 );
 const WAITING = gettext("This page may be out of date. It tries again by itself.");
-const REFUSED = gettext(
-  "You are signed out, or may no longer see this, so this page is not kept up to date. Reload it.",
-);
+const REFUSED = document.querySelector("[data-unsaved]")
+  ? gettext(
+      "You are signed out, or may no longer see this, so nothing here can be saved. Copy what you have typed before " +
+        "you reload the page.",
+    )
+  : gettext("You are signed out, or may no longer see this, so this page is not kept up to date. Reload it.");
 
 const address = document.querySelector("[data-live-from]")?.dataset.liveFrom;
 let lastVersion = null;
