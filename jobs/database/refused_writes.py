@@ -24,7 +24,9 @@ from jobs.database.sql import find_database_file
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+LOOKS = 4
+"""How many looks in a row have to find that only others can write: descriptors may be short for a moment."""
 LOCK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
 
@@ -66,17 +68,27 @@ class WriteWatch:
                 return
             self._is_watching = True
         arguments = (database, self._end)
-        threading.Thread(
+        watch = threading.Thread(
             target=self._watch, args=arguments, name="write watch", daemon=True
-        ).start()
+        )
+        try:
+            watch.start()
+        except (
+            RuntimeError
+        ) as failure:  # The system has no thread for it. The next refusal tries again.
+            self._is_watching = False
+            logger.warning("nobody watches whether the database can be written: %s", failure)
 
     def _watch(self, database: Path, end: Callable[[], object]) -> None:
         try:
+            found = 0
             while not are_writable(database) or is_refused(database):
-                if are_writable(database) and can_others_write(database) and is_refused(database):
+                only_others = are_writable(database) and can_others_write(database)
+                found = found + 1 if only_others and is_refused(database) else 0
+                if found == LOOKS:
                     logger.critical(
-                        "The database can be written again, but not by this process, which opened it when it "
-                        "could not be. The process ends, for its supervisor to start another."
+                        "This process cannot write the database, which others can. It ends, for its "
+                        "supervisor to start another."
                     )
                     end()
                     return

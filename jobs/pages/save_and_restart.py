@@ -35,7 +35,8 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
     if not server.is_up:
         return lead_to_server(request, server)
     names = {"server": server.name}
-    if server.count_people():
+    is_under_way = server.jobs.active().filter(operation=Operation.RESTART).exists()
+    if server.count_people() and not is_under_way:
         messages.success(request, _("Server %(server)s was saved.") % names)
         config = reverse("servers:config", args=[server.name])
         return ask(request, server, Operation.RESTART, config, is_saved=True)

@@ -541,3 +541,20 @@ def test_a_page_that_cannot_be_fetched_again_says_why(
     expect(notice).to_be_hidden()
     server.delete()
     expect(notice).to_contain_text("no longer there")
+
+
+def test_who_joins_while_it_is_asked_is_asked_about_too(
+    open_page: OpenPage, server: Server
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    Server.objects.update(players=2)
+    page = open_page()
+    page.goto("/servers/alpha/edit/")
+    page.get_by_role("button", name="Save and restart…").click()
+    expect(page.get_by_role("heading", name="Saved. Restart it with people on?")).to_be_visible()
+    Server.objects.update(players=3)
+    page.get_by_role("button", name="Restart now on alpha").click()
+    expect(page.get_by_text("3 people are on.")).to_be_visible()
+    page.get_by_role("button", name="Restart now on alpha").click()
+    page.wait_for_url("**/servers/alpha/config/")
+    assert [job.operation for job in server.jobs.all()] == ["restart"]

@@ -61,6 +61,15 @@ def test_with_people_on_it_is_saved_and_asked_before_they_are_disconnected(
     assert f'name="next" value="{CONFIG}"' in page
 
 
+def test_while_it_is_being_restarted_nobody_is_asked(as_alice: Client, server: Server) -> None:
+    record_state(server, ActualState.RUNNING)
+    Server.objects.update(players=2)
+    job = Job.objects.create(operation="restart", server=server, state=JobState.RUNNING)
+    response = as_alice.post("/servers/alpha/save-and-restart", form_of(server, config="sv_lan 0"))
+    assert response.status_code == 303
+    assert [one.pk for one in server.jobs.all()] == [job.pk]
+
+
 def said(browser: Client, page: str) -> list[str]:
     """Return the messages at the top of a page."""
     rest = browser.get(page).content.decode().partition('<ul class="messages"')[2]

@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -174,7 +175,7 @@ def test_without_the_file_of_turns_it_is_written_all_the_same(
 def test_it_ends_nothing_while_nobody_can_write(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    can_write = iter([False, False, True])
+    can_write = iter([False, True, True, True, False, True, True, True, True])
     ended: list[int] = []
     asked: list[Path] = []
 
@@ -187,7 +188,28 @@ def test_it_ends_nothing_while_nobody_can_write(
     monkeypatch.setattr(refused_writes, "can_others_write", ask)
     monkeypatch.setattr(refused_writes, "LOOK_SECONDS", 0)
     WriteWatch()._watch(database, lambda: ended.append(1))
-    assert (ended, asked) == ([1], [database] * 3)
+    assert (ended, asked) == ([1], [database] * 9)
+
+
+def test_it_watches_later_if_there_was_no_thread_for_it(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    began = threading.Event()
+    watch = WriteWatch()
+    watch.end_by(began.set)
+    monkeypatch.setattr(refused_writes, "find_database_file", lambda: database)
+    monkeypatch.setattr(refused_writes, "are_writable", lambda _path: began.set() or True)
+    error = sqlite3.OperationalError("readonly")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        watch.note(error)
+    assert not began.is_set()
+    watch.note(error)
+    assert began.wait(10)
 
 
 def test_it_ends_nothing_that_can_write_by_then(
