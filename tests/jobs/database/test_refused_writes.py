@@ -197,11 +197,15 @@ def test_it_watches_later_if_there_was_no_thread_for_it(
     def start(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    def are_writable_now(_path: Path) -> bool:
+        began.set()
+        return True
+
     began = threading.Event()
     watch = WriteWatch()
     watch.end_by(began.set)
     monkeypatch.setattr(refused_writes, "find_database_file", lambda: database)
-    monkeypatch.setattr(refused_writes, "are_writable", lambda _path: began.set() or True)
+    monkeypatch.setattr(refused_writes, "are_writable", are_writable_now)
     error = sqlite3.OperationalError("readonly")
     error.sqlite_errorcode = sqlite3.SQLITE_READONLY
     with monkeypatch.context() as patch:
