@@ -36,7 +36,9 @@ from servers.models import ActualState, DesiredState, Host, Run, Server
 
 logger = logging.getLogger(__name__)
 
-WORKER_STOPPED = "The worker stopped while the job ran, so nobody knows how far it got."
+WORKER_STOPPED = gettext_noop(
+    "The worker stopped while the job ran, so nobody knows how far it got."
+)
 WORKER_LOST_JOB = "worker lost the job to an unexpected error, which is in the log of the worker"
 """Why a job fails that its worker cannot end: the worker is gone, or still runs but has given the job up."""
 
