@@ -79,7 +79,7 @@ def find_ends(text: str) -> Iterator[str]:
         for command in split_commands(line):
             name = next(iter(split_words(command)), "").lower()
             if reason := NO_COMMANDS.get(name):
-                yield f"Line {number} of the config gives the command {name}, which it cannot: {reason}."
+                yield f"Line {number} of the config runs {name}, which it must not: {reason}."
 
 
 def find_map_changes(text: str) -> Iterator[tuple[int, str]]:

@@ -113,7 +113,8 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
             "Unfinished install",
             False,
             f"{layout.staging_dir} holds an install or update of the game that is not finished.",
-            "Unless one is running, start it again on the host’s page, or run l4d2ctl install: it continues.",
+            "Unless one is running, install or update the game on the host’s page, or run l4d2ctl install: "
+            "it continues where it stopped.",
             if_not=Severity.TODO,
         )
 

@@ -4,7 +4,7 @@ All connections of a process share the files of the write-ahead log as the first
 one could only read them, because they belonged to another account or their disk was read-only, no connection
 can write until all are closed (https://www.sqlite.org/wal.html#read_only_databases). The process cannot see to
 that itself: a connection that was closed lives on while anything holds a cursor of it, for example an
-exception's traceback, and keeps its files open.
+exception's traceback, and keeps its files open. ADR 27 says what else was tried.
 """
 
 import errno
@@ -55,7 +55,7 @@ class WriteWatch:
         self._is_watching = False
 
     def end_by(self, end: Callable[[], object] | None) -> None:
-        """Let `end` end this process from now on, in a thread of its own. Without one, nothing is watched."""
+        """From now on, call `end` in a thread to end this process. Without it, nothing is watched."""
         self._end = end
 
     def note(self, error: BaseException) -> None:
@@ -73,9 +73,8 @@ class WriteWatch:
         )
         try:
             watch.start()
-        except (
-            RuntimeError
-        ) as failure:  # The system has no thread for it. The next refusal tries again.
+        except RuntimeError as failure:
+            # The system has no thread for it. The next refusal tries again.
             self._is_watching = False
             logger.warning("nobody watches whether the database can be written: %s", failure)
 

@@ -207,7 +207,7 @@ def has_more_people(request: HttpRequest, server: Server) -> bool:
 def ask(
     request: HttpRequest, server: Server, operation: str, back_to: str, *, is_saved: bool = False
 ) -> HttpResponse:
-    """Ask whether to disconnect the people who are, or may be, on a server that was just saved, or joined."""
+    """Ask whether to disconnect the people who are, or may be, on a server, which was perhaps just saved."""
     context = {"server": server, "operation": operation, "here": back_to, "is_saved": is_saved}
     return render(request, "servers/ask.html", context, status=HTTPStatus.CONFLICT)
 

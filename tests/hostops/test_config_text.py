@@ -106,8 +106,8 @@ def test_other_alphabets_are_read_in_values() -> None:
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
-        ("hostname a\nquit", ["Line 2 of the config gives the command quit, which it cannot"]),
-        ("sv_lan 0; EXIT // now", ["Line 1 of the config gives the command exit"]),
+        ("hostname a\nquit", ["Line 2 of the config runs quit, which it must not"]),
+        ("sv_lan 0; EXIT // now", ["Line 1 of the config runs exit"]),
         ('hostname "quit"', []),
         ("// quit", []),
         ('alias leave "quit"', []),

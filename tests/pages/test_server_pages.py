@@ -206,7 +206,7 @@ def test_a_config_that_ends_the_game_is_refused_in_the_form(
 ) -> None:
     values = {"port": str(server.port), "blueprint": str(server.blueprint.pk), "arguments": ""}
     page = as_alice.post(url("edit/"), {**values, "config": "sv_lan 0\nquit"}).content.decode()
-    assert "Line 2 of the config gives the command quit, which it cannot: it would end" in page
+    assert "Line 2 of the config runs quit, which it must not: it would end" in page
     server.refresh_from_db()
     assert server.config == ""
 

@@ -8,7 +8,7 @@ const REASONS = {
   [NOT_FOUND]: gettext(
     "What this page is about is no longer there: it may have been removed. The page is not kept up to date.",
   ),
-  [METHOD_NOT_ALLOWED]: gettext("This page answers your form, and is not kept up to date until that is sent."),
+  [METHOD_NOT_ALLOWED]: gettext("This page is not kept up to date until you send its form again."),
 };
 
 const notice = document.querySelector("[data-connection]");
@@ -21,7 +21,7 @@ export function sayOfConnection(text) {
   show();
 }
 
-// Say why the page cannot be fetched again, if the status of the try means that it never can.
+// Say why the page cannot be fetched again, if the status of the last try tells.
 export function sayOfPage(status) {
   ofPage = REASONS[status] ?? "";
   show();
