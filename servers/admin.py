@@ -187,13 +187,25 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
         """Follow the permission rule."""
         return may(request.user, Verb.VIEW_HOSTS)
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Let the rows of a host's workers go with it: nobody may delete one by itself."""
+        deleted, counts, permissions, protected = super().get_deleted_objects(objs, request)
+        workers = Host.workers.rel.related_model._meta.verbose_name
+        return deleted, counts, permissions - {workers}, protected
+
     def obstacle(self, row: Host) -> str:
-        """Keep a host that has jobs."""
+        """Keep a host that has jobs, or a worker, which would make the row again."""
         if row.jobs.active().exists():
             return _(
                 "Host %(row)s has a job that is waiting or running. Cancel it, or wait until it "
                 "has ended."
             ) % {"row": row.name}
+        if row.workers.alive().exists():
+            return _("Host %(row)s has a worker that runs. Stop it on that machine first.") % {
+                "row": row.name
+            }
         return ""
 
 

@@ -60,7 +60,7 @@ def show_map(
     next_start = read_next_start(server)
     head = describe_head(request, server, "map")
     verbs = head["verbs"]
-    is_history = bool(change and change.is_history(server, head["up_since"]))
+    is_history = bool(change and change.is_history(server, head["shown"].up_since))
     context = head | {
         "here": reverse("jobs:map", args=[server.name]),
         "mismatch": mismatch,

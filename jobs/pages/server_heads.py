@@ -20,6 +20,17 @@ FIRST_TAB = "console"
 
 
 @dataclass(frozen=True)
+class ShownState:
+    """What the head says that a server is doing. `state` is an `ActualState`'s value, and chooses the symbol."""
+
+    state: str
+    label: str
+    should_be_words: str = ""
+    up_since: datetime | None = None
+    is_joinable: bool = False
+
+
+@dataclass(frozen=True)
 class Tab:
     """One of the pages of a server."""
 
@@ -42,10 +53,8 @@ def describe_head(
     if has_ended_run:
         # On the page only. The row says what the server last answered, which was in the run that has ended.
         server.players, server.map, server.mode = None, "", ""
-    up_since = find_start(server)
-    is_known = not server.not_heard_of_since
-    is_starting = strip is not None and strip.is_starting and is_known and not server.is_up
-    is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
+    shown = describe_state(server, strip)
+    is_shown = strip is not None and is_news(strip, read_dismissed(request), shown.up_since)
     crashes = server.crashes.count()
     crash = find_crash(server) if crashes else None
     return {
@@ -62,14 +71,30 @@ def describe_head(
         "is_last_error_told": is_told(server, strip) or is_crash_told(server, crash),
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server, request.user if Verb.CONFIGURE in verbs else None),
-        "up_since": up_since,
-        # The row says so only once the job is over: until then it is left to the job.
-        "shown_state": ActualState.STARTING if is_starting else server.shown_state,
-        "state_label": ActualState.STARTING.label if is_starting else server.state_label,
-        "should_be_words": "" if is_starting else server.should_be_words,
+        "shown": shown,
         "crash": crash,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }
+
+
+def describe_state(server: Server, strip: Strip | None) -> ShownState:
+    """Return what a server is doing. While a job starts, restarts or stops it, the job knows more than the row.
+
+    The row is written only once the job is over.
+    """
+    if strip is not None and not server.not_heard_of_since:
+        if strip.has_ended_run and server.is_up:
+            label = _("restarting") if strip.is_starting else _("stopping")
+            return ShownState(ActualState.STARTING, label)
+        if strip.is_starting and not server.is_up:
+            return ShownState(ActualState.STARTING, ActualState.STARTING.label)
+    return ShownState(
+        server.shown_state,
+        server.state_label,
+        server.should_be_words,
+        find_start(server),
+        server.is_up,
+    )
 
 
 def find_renewal(server: Server, strip: Strip | None, *, has_form: bool) -> Renewal:

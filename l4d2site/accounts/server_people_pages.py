@@ -30,6 +30,9 @@ from servers.quotas import describe_new_account
 MOST_INVITATIONS = 20
 """The most open invitations of one server."""
 
+MEMBER_IDS, LINK_IDS = "id_member_%s", "id_link_%s"
+"""The ids of the fields of the page's two forms, both of which have a role."""
+
 
 def get_member_or_404(server: Server, pk: int) -> Membership:
     """Return one of the memberships of `server`."""
@@ -41,8 +44,17 @@ def get_member_or_404(server: Server, pk: int) -> Membership:
 @sign_in_required
 def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     """Show who has a role on a server. People who may not share it see only the owner and themselves."""
+    return show_people(request, get_server_or_404(request.user, name))
+
+
+def show_people(
+    request: SignedInRequest,
+    server: Server,
+    member_form: MemberForm | None = None,
+    invitation_form: ServerInvitationForm | None = None,
+) -> HttpResponse:
+    """Show the page of a server's people, with one of its forms as it was refused."""
     user = request.user
-    server = get_server_or_404(user, name)
     may_share = may(user, Verb.SHARE, server)
     memberships = server.memberships.select_related("user").exclude(user_id=server.owner_id)
     if not may_share:
@@ -56,6 +68,7 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     ]
     made = request.GET.get("made", "")
     context = describe_head(request, server, "people") | {
+        "here": reverse("server_people", args=[server.name]),
         "game_people": count_game_people(server),
         "may_share": may_share,
         "may_make_links": may_share and may_make_links(user),
@@ -75,8 +88,9 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
             )
             for membership in memberships
         ],
-        "member_form": MemberForm(user=user, server=server, auto_id="id_member_%s"),
-        "invitation_form": ServerInvitationForm(user=user, server=server, auto_id="id_link_%s"),
+        "member_form": member_form or MemberForm(user=user, server=server, auto_id=MEMBER_IDS),
+        "invitation_form": invitation_form
+        or ServerInvitationForm(user=user, server=server, auto_id=LINK_IDS),
         "invitations": invitations,
         "new_link": next((link for one, link in invitations if str(one.pk) == made), ""),
     }
@@ -101,13 +115,9 @@ def describe_errors(form: Form) -> str:
 def member_add(request: SignedInRequest, name: str) -> HttpResponse:
     """Give a role to somebody who has an account."""
     server = get_server(request.user, name, Verb.SHARE)
-    form = MemberForm(request.POST, user=request.user, server=server)
+    form = MemberForm(request.POST, user=request.user, server=server, auto_id=MEMBER_IDS)
     if not form.is_valid():
-        messages.error(
-            request,
-            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
-        )
-        return redirect("server_people", name)
+        return show_people(request, server, member_form=form)
     give_role(server, form.member, form.chosen)
     record_role(request, form.member, server, form.chosen, request.user)
     messages.success(
@@ -186,13 +196,10 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         raise PermissionDenied(
             _("Here only an admin can make links for new people (OWNERS_INVITE).")
         )
-    form = ServerInvitationForm(request.POST, user=request.user, server=server)
+    form = ServerInvitationForm(request.POST, user=request.user, server=server, auto_id=LINK_IDS)
     if not form.is_valid():
-        messages.error(
-            request,
-            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
-        )
-    elif (invitation := make_invitation(server, form, request.user)) is None:
+        return show_people(request, server, invitation_form=form)
+    if (invitation := make_invitation(server, form, request.user)) is None:
         messages.error(
             request,
             _(

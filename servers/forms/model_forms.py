@@ -285,7 +285,7 @@ def find_port_obstacle(
     is_kept = server.pk is not None and (server.host_id, server.port) == (host.pk, port)
     if port is None or is_kept:
         return ""
-    return host.find_port_obstacle(port, is_any_allowed=is_any_allowed)
+    return host.find_port_obstacle(port, is_any_allowed=is_any_allowed, server_pk=server.pk)
 
 
 @dataclass(frozen=True)

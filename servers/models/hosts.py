@@ -295,11 +295,19 @@ class Host(models.Model):
         }
         return next((port for port in PORT_RANGE if port not in taken), None)
 
-    def find_port_obstacle(self, port: int, *, is_any_allowed: bool) -> str:
-        """Return why a server here cannot have a port, in a sentence; empty if it can.
+    def find_port_obstacle(
+        self, port: int, *, is_any_allowed: bool, server_pk: int | None = None
+    ) -> str:
+        """Return why a server here cannot have a port, in a sentence; empty if it can. Costs a query.
 
-        `is_any_allowed` says whether this person may choose a port outside the range.
+        `is_any_allowed` says whether this person may choose a port outside the range. `server_pk` is the
+        server's, unless it is new: it may have the port with which it still runs.
         """
+        if self.pk and self.servers.filter(running_port=port).exclude(pk=server_pk).exists():
+            return gettext(
+                "A server on host %(name)s still runs with port %(port)s, until it is restarted. "
+                "Choose another port, or leave this empty to get the next free one."
+            ) % {"name": self.name, "port": port}
         if port in self.taken_ports:
             return gettext(
                 "Another program on host %(name)s uses port %(port)s. Choose another port, or "

@@ -153,6 +153,19 @@ def test_a_server_without_instance_and_jobs_is_deleted(as_dana: Client, server: 
     assert not Server.objects.exists()
 
 
+def test_a_host_is_deleted_with_its_workers_rows_but_not_while_one_runs(
+    as_dana: Client, host: Host, worker: Worker
+) -> None:
+    url = reverse("admin:servers_host_delete", args=[host.pk])
+    for page in (as_dana.get(url).content.decode(), delete(as_dana, "host", host)):
+        assert "Host local has a worker that runs. Stop it on that machine first." in page
+    assert Host.objects.exists()
+    Worker.objects.update(stopped_at=timezone.now())
+    delete(as_dana, "host", host)
+    assert not Host.objects.exists()
+    assert not Worker.objects.exists()
+
+
 def test_a_host_with_an_active_job_is_not_deleted(as_dana: Client, host: Host) -> None:
     job = Job.objects.create(operation="install")
     assert "is waiting or running" in delete(as_dana, "host", host)

@@ -139,6 +139,26 @@ def test_a_port_that_another_program_holds_is_refused_to_everybody(
     assert not Server.objects.filter(port=27020).exists()
 
 
+def test_a_port_that_a_server_still_runs_with_is_refused_to_others_alone(
+    as_alice: Client, as_dana: Client, server: Server, blueprint: Blueprint
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    Server.objects.update(port=27030, running_port=27031)
+    blueprint.is_shared = True
+    blueprint.save()
+    refusal = "A server on host local still runs with port 27031, until it is restarted."
+    for client in (as_alice, as_dana):
+        assert refusal in client.post(NEW, form_of(blueprint, port="27031")).content.decode()
+    add = reverse("admin:servers_server_add")
+    values = admin_form_of(server, name="beta", port="27031")
+    assert refusal in as_dana.post(add, values).content.decode()
+    edit = reverse("servers:edit", args=["alpha"])
+    assert as_alice.post(edit, form_of(blueprint, port="27031")).status_code == 302
+    assert Server.objects.get().port == 27031, "the server may have it again"
+    elsewhere = Host.objects.create(name="basement")
+    assert not elsewhere.find_port_obstacle(27031, is_any_allowed=False)
+
+
 def test_a_server_whose_own_port_is_held_can_still_be_edited(
     as_alice: Client, as_dana: Client, server: Server, blueprint: Blueprint, host: Host
 ) -> None:

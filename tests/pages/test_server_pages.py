@@ -201,6 +201,35 @@ def test_a_server_is_starting_while_a_job_starts_it(
     assert "Server alpha is stopped, should be running." in page
 
 
+@pytest.mark.parametrize(
+    ("operation", "stage", "word"),
+    [
+        ("restart", "Stopping", "restarting"),
+        ("restart", "Starting", "restarting"),
+        ("stop", "Stopping", "stopping"),
+    ],
+)
+def test_what_the_last_run_was_is_not_said_of_a_server_that_is_stopped_or_restarted(
+    as_alice: Client, running: Server, worker: Worker, operation: str, stage: str, word: str
+) -> None:
+    page = text(as_alice, url())
+    assert "steam://connect/" in page
+    assert "data-lasts" in page.partition("server-head")[2].partition("</header>")[0]
+    Job.objects.create(
+        operation=operation,
+        server=running,
+        host=running.host,
+        state=JobState.RUNNING,
+        stage=stage,
+        worker=worker,
+        started_at=timezone.now(),
+    )
+    page = text(as_alice, url())
+    assert f"Server alpha is {word}." in " ".join(page.split())
+    assert "steam://connect/" not in page
+    assert "data-lasts" not in page.partition("server-head")[2].partition("</header>")[0]
+
+
 def test_a_config_that_ends_the_game_is_refused_in_the_form(
     as_alice: Client, server: Server
 ) -> None:

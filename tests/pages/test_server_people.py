@@ -81,8 +81,9 @@ def test_what_cannot_be_given_is_told(
     let_in(server, carol, "manager")
     User.objects.create_user("gone", is_active=False)
     page = add(as_alice, username, role)
-    assert "Nothing was done." in page
     assert complaint in page
+    assert re.search(rf'<input[^>]* value="{username}"', page), "what was typed is kept"
+    assert f'name="next" value="{PEOPLE}"' in page
     assert Membership.objects.count() == 1
 
 
