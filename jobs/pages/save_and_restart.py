@@ -51,7 +51,8 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
         return see_other(find_way_back(request) or server.get_absolute_url())
     job = requested.job
     if requested.is_new:
-        messages.success(request, _("Server %(server)s was saved, and is being restarted.") % names)
+        text = _("Server %(server)s was saved, and its restart was requested.")
+        messages.success(request, text % names)
     elif job.state == JobState.QUEUED:
         text = _("Server %(server)s was saved. A restart of it was already waiting.")
         messages.success(request, text % names)

@@ -178,6 +178,8 @@ class ServerForm(SecretsForm, RowForm):
             host.help_text = _("The host with the fewest servers is preselected.")
             host.empty_label = _("Choose one")
             self.initial["host"] = Host.objects.least_loaded()
+        # Any number is answered by what `clean` and the row say of ports, a negative one too.
+        self.fields["port"].validators = []
         self.add_secret_fields()
         if not is_new:
             self.initial["tags"] = ", ".join(tags_of(self.instance))

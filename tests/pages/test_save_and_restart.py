@@ -95,7 +95,7 @@ def test_saving_and_restarting_leads_back_to_the_config_with_one_message(
     assert (response.status_code, response["Location"]) == (303, CONFIG)
     [message] = said(as_alice, CONFIG)
     wanted = {
-        "": "was saved, and is being restarted.",
+        "": "was saved, and its restart was requested.",
         JobState.QUEUED: "was saved. A restart of it was already waiting.",
         JobState.RUNNING: "It was already being restarted",
     }
