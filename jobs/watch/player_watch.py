@@ -1,7 +1,8 @@
 """How many people play where: asks the running servers of a worker's host, and stores what has changed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -17,6 +18,9 @@ from servers.models import MAP_CHARS, ActualState, Host, Server
 SWEEP_EVERY_SECONDS = 10
 ANSWER_SECONDS = 1.5
 
+HANGS_AFTER = timedelta(seconds=60)
+"""How long a running server may leave queries unanswered: a change of the map takes a slow one half a minute."""
+
 
 class PlayerWatch:
     """Watches the servers of one host. For use by one thread, which it never blocks."""
@@ -28,6 +32,8 @@ class PlayerWatch:
         """Since when each server that was asked has been in its state: its answer is about that run."""
         self._ports: dict[int, int] = {}
         """Where each of them was asked."""
+        self._unanswered: dict[int, tuple[datetime | None, datetime]] = {}
+        """Of each server whose last answer is missing: since when it runs, and since when it has not answered."""
         self._due_at = 0.0
         self.sweeps = 0
         """How many times all servers have been asked and their answers stored."""
@@ -66,14 +72,16 @@ class PlayerWatch:
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. If a server did not answer or does not run, its players are unknown, not zero."""
         news = []
-        fields = ("pk", "actual_state", "actual_state_at", *PLAYER_FIELDS)
+        fields = ("pk", "actual_state", "actual_state_at", "unanswered_since", *PLAYER_FIELDS)
         for row in self._host.servers.order_by().values(*fields):
             is_running = row["actual_state"] == ActualState.RUNNING
             if is_running and self._states.get(row["pk"]) != row["actual_state_at"]:
                 continue  # It may have been restarted since it was asked: the next sweep counts.
             port = self._ports.get(row["pk"]) if is_running else None
-            told = describe_players(answers.get(port) if port else None)
-            if told != {name: row[name] for name in PLAYER_FIELDS}:
+            info = answers.get(port) if port else None
+            told: dict[str, Any] = describe_players(info)
+            told["unanswered_since"] = self._find_silence(row, is_silent=bool(port) and info is None)
+            if told != {name: row[name] for name in told}:
                 news.append((row, told))
         if not news:
             return
@@ -83,6 +91,20 @@ class PlayerWatch:
                 as_seen = Server.objects.filter(**seen)
                 as_seen.update(**told, updated_at=timezone.now())
             announce(Channel.PAGES)
+
+    def _find_silence(self, row: dict[str, Any], *, is_silent: bool) -> datetime | None:
+        """Return since when a server has left queries unanswered; None if it answers, or has only just not."""
+        if not is_silent:
+            self._unanswered.pop(row["pk"], None)
+            return None
+        run_began, stored, now = row["actual_state_at"], row["unanswered_since"], timezone.now()
+        # Another worker may have stored it before this one was started.
+        is_known = stored is not None and (run_began is None or stored >= run_began)
+        seen_run, since = self._unanswered.get(row["pk"]) or (run_began, stored if is_known else now)
+        if seen_run != run_began:
+            since = now
+        self._unanswered[row["pk"]] = run_began, since
+        return since if now - since >= HANGS_AFTER else None
 
 
 PLAYER_FIELDS = ("players", "max_players", "map", "mode")

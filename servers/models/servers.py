@@ -76,6 +76,9 @@ class ActualState(models.TextChoices):
     CRASHED = InstanceState.CRASHED.value, gettext_lazy("crashed")
 
 
+HANGING = "hanging"
+"""What pages call a server that runs and does not answer."""
+
 UP_STATES = (ActualState.RUNNING, ActualState.STARTING)
 DOWN_STATES = (ActualState.STOPPED, ActualState.CRASHED, ActualState.ABSENT)
 
@@ -233,6 +236,11 @@ class Server(models.Model):
         db_default="",
         editable=False,
         help_text=gettext_lazy("The game mode; empty too if it answers and does not tell."),
+    )
+    unanswered_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text=gettext_lazy("Since when it has left queries unanswered, once that lasts."),
     )
     # How far the console has been copied, and how much of it is waiting to become a segment:
     # see jobs.watch.console_copier.
@@ -392,9 +400,20 @@ class Server(models.Model):
         return None if own["host_is_heard"] else heard_at
 
     @property
+    def hanging_since(self) -> datetime | None:
+        """Since when it has left queries unanswered although it runs; None if it answers, or has only just not."""
+        if self.actual_state != ActualState.RUNNING or self.not_heard_of_since:
+            return None
+        since, run_began = self.unanswered_since, self.actual_state_at
+        is_of_this_run = since is not None and (run_began is None or since >= run_began)
+        return since if is_of_this_run else None
+
+    @property
     def shown_state(self) -> str:
-        """The actual state, or `unknown` while its host is silent."""
-        return ActualState.UNKNOWN.value if self.not_heard_of_since else self.actual_state
+        """The actual state, `unknown` while its host is silent, or `hanging`."""
+        if self.not_heard_of_since:
+            return ActualState.UNKNOWN.value
+        return HANGING if self.hanging_since else self.actual_state
 
     @property
     def state_label(self) -> str:
@@ -402,6 +421,8 @@ class Server(models.Model):
         if since := self.not_heard_of_since:
             when = date_format(localtime(since), "j M, H:i")
             return gettext("not heard from since %(when)s") % {"when": when}
+        if self.hanging_since:
+            return gettext("running, does not answer queries")
         if self.state_note and self.actual_state in (ActualState.CRASHED, ActualState.RUNNING):
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
@@ -423,6 +444,12 @@ class Server(models.Model):
                 "when": when,
                 "actual_state": self.get_actual_state_display(),
             }
+        if since := self.hanging_since:
+            when = date_format(localtime(since), "j M Y, H:i T")
+            return gettext(
+                "It has not answered since %(when)s, so it may hang: then nobody can join until it "
+                "is restarted."
+            ) % {"when": when}
         if self.actual_state == ActualState.CRASHED and not self.state_note:
             return ""
         return "" if self.state_detail in self.last_error else self.state_detail

@@ -1,11 +1,13 @@
 """What the worker stores of servers' answers about their players."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from jobs.watch.player_watch import SWEEP_EVERY_SECONDS, PlayerWatch
 from servers.models import ActualState, Host, Server
@@ -179,3 +181,73 @@ def test_it_is_asked_where_it_runs_and_not_where_it_will(running: Server) -> Non
     assert server.address.endswith(f":{running.port}")
     Server.objects.update(actual_state=ActualState.STOPPED)
     assert Server.objects.get().address.endswith(":27499")
+
+
+class Sweeps:
+    """The sweeps of one worker. A test says how much time passes between two of them."""
+
+    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._host = host
+        self.now = timezone.now()
+        self._monotonic = 0.0
+        self.start_worker()
+        monkeypatch.setattr("jobs.watch.player_watch.monotonic", lambda: self._monotonic)
+        monkeypatch.setattr("jobs.watch.player_watch.timezone.now", lambda: self.now)
+        monkeypatch.setattr("jobs.watch.player_watch.ANSWER_SECONDS", 0.3)
+
+    def start_worker(self) -> None:
+        """Have another process go on."""
+        self._watch = PlayerWatch(self._host)
+
+    def after(self, seconds: float) -> Server:
+        """Let time pass, query all servers, and return the only one as it is stored then."""
+        self.now += timedelta(seconds=seconds)
+        self._monotonic += SWEEP_EVERY_SECONDS
+        self._watch.store_players()
+        wait_for_answers(self._watch)
+        return Server.objects.get()
+
+
+def test_a_server_that_leaves_queries_unanswered_for_a_minute_may_hang(
+    running: Server, host: Host, game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps = Sweeps(host, monkeypatch)
+    sweeps.after(0)
+    game.answer = None
+    began = sweeps.now + timedelta(seconds=10)
+    for seconds in (10, 10, 49):
+        server = sweeps.after(seconds)
+        assert (server.hanging_since, server.state_label) == (None, "running")
+    server = sweeps.after(1)
+    assert server.hanging_since == began
+    assert server.shown_state == "hanging"
+    assert server.state_label == "running, does not answer queries"
+    assert "so it may hang: then nobody can join until it is restarted." in server.state_remark
+    sweeps.start_worker()
+    assert sweeps.after(10).hanging_since == began, "another worker knows it from the row"
+    game.answer = ANSWER
+    server = sweeps.after(10)
+    assert (server.hanging_since, server.players) == (None, 2)
+    game.answer = None
+    assert sweeps.after(10).hanging_since is None, "it begins anew"
+
+
+def test_another_run_is_given_a_minute_of_its_own(
+    running: Server, host: Host, game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps = Sweeps(host, monkeypatch)
+    game.answer = None
+    sweeps.after(10)
+    assert sweeps.after(70).hanging_since
+    Server.objects.update(actual_state=ActualState.STOPPED)
+    server = sweeps.after(10)
+    assert (server.hanging_since, server.unanswered_since) == (None, None)
+    Server.objects.update(actual_state=ActualState.RUNNING, actual_state_at=sweeps.now)
+    assert sweeps.after(10).hanging_since is None
+    assert sweeps.after(70).hanging_since
+    sweeps.now += timedelta(seconds=10)
+    Server.objects.update(actual_state_at=sweeps.now)  # It was restarted.
+    assert Server.objects.get().hanging_since is None, "what is stored is about the run before"
+    assert sweeps.after(1).hanging_since is None
+    assert sweeps.after(59).hanging_since is None
+    assert sweeps.after(1).hanging_since
