@@ -502,7 +502,8 @@ class Host:
         require_readable_root(self._layout)
         return version_folders.prune(self._layout)
 
-    # Reading: takes no lock that anybody waits for.
+    # Reading: takes no lock that anybody waits for. What is seen of a run, such as its first answer or its end,
+    # is noted in its record.
 
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""

@@ -382,6 +382,7 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
     restarted_at: list[float] = []
     restarts = 0
     crashed: list[Any] = []
+    spent_by: tuple[int, str, float] | None = None
     # Suppressed, because it may never have run, a power cut may have emptied the file, or the game written it.
     with suppress(*_CROOKED):
         last_run = _read_json(f"{instance}/run.json")
@@ -397,9 +398,11 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
             # A restart by `systemctl` is no crash: systemd calls that end a success.
             if has_crashed and is_failure(end):
                 if is_spent(restarted_at, ended_at):
-                    _give_up(instance, last_number, end, ended_at, name)
+                    spent_by = last_number, end, ended_at
                 restarted_at = [*restarted_at, time.time()]
                 restarts += 1
+    if spent_by:
+        _give_up(instance, *spent_by, name)
     return {
         "launch": launch,
         "restarted_at": restarted_at[-_KEPT_RESTARTS:],
@@ -409,8 +412,12 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
 
 
 def _give_up(instance: str, run: int, end: str, ended_at: float, name: str) -> NoReturn:
-    """Refuse the launch. Save how the last run ended: systemd will overwrite it with this launch's end."""
-    _write_json(f"{instance}/final.json", {"run": run, "end": end, "at": ended_at})
+    """Refuse the launch. Save how the last run ended: systemd will overwrite it with this launch's end.
+
+    The launch is refused on a full disk too, where that cannot be saved.
+    """
+    with suppress(OSError):
+        _write_json(f"{instance}/final.json", {"run": run, "end": end, "at": ended_at})
     raise LaunchError(
         f"{name} has crashed again after {RESTART_BUDGET} restarts within "
         f"{RESTART_WINDOW_SECONDS // 60} minutes: it stays down until somebody starts it."

@@ -317,7 +317,7 @@ ACCOUNT_RATE_LIMITS: dict[str, str | None] = {
     "login_failed": "10/300s/key",
     # Requests for a mail with a link: by the sender's IP address, and by the mail address.
     "reset_password": "5/300s/ip,3/3600s/key",
-    # Mailed invitations: by who invites, and by the mail address.
+    # Mailed invitations: by inviter, and by the mail address.
     "mail_invitation": "30/3600s/user,2/3600s/key",
 }
 MFA_ADAPTER = "l4d2site.accounts.second_factors.SecondFactorAdapter"

@@ -111,7 +111,7 @@ def make(machine: Machine, source: Path, release: Release, python: str, wheels: 
     machine.link(release.dir / ".venv", f"../../{environment.relative_to(places.CODE_DIR)}")
     _compile(machine, release.python, release.dir)
     if not machine.is_dry_run:
-        (release.dir / _WHOLE).touch()
+        _mark_whole(release.dir)
 
 
 def make_environment(machine: Machine, requirements: Path, python: str, wheels: str) -> Path:
@@ -137,8 +137,14 @@ def make_environment(machine: Machine, requirements: Path, python: str, wheels: 
     )
     _compile(machine, folder / "bin/python", folder)
     if not machine.is_dry_run:
-        (folder / _WHOLE).touch()
+        _mark_whole(folder)
     return folder
+
+
+def _mark_whole(folder: Path) -> None:
+    """Record that a folder is complete. A power cut must not leave the mark beside empty files."""
+    os.sync()
+    (folder / _WHOLE).touch()
 
 
 def _compile(machine: Machine, python: Path, folder: Path) -> None:

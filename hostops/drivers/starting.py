@@ -130,7 +130,7 @@ class Starter:
         self.driver.settle(instance)
         process_driver.end_survivors(instance, callbacks)  # They may have its port.
         is_boxed = self._require_startable(instance, record, callbacks)
-        instance_files.prepare(
+        instance_files.write_launch_plan(
             self.settings.layout,
             instance,
             self.machine.find_layering(),
@@ -157,7 +157,7 @@ class Starter:
 
         A partial start is no start: however else the wait ends, the run is ended too, unless it only is silent.
         That holds if a callback raises as well, even while it is told the reason.
-        `restarts_run` is as for `instance_files.prepare`.
+        `restarts_run` is as for `instance_files.write_launch_plan`.
         """
         port: int | None = None
 

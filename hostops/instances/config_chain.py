@@ -55,7 +55,6 @@ SPEC_CONFIG_PATH = f"{CFG_DIR}/{_SPEC_COPY}"
 """The copy of the config from blueprint and server."""
 
 _BANS = f"{COPIES_DIR}/95-bans.cfg"
-BANS_PATH = f"{CFG_DIR}/{_BANS}"
 """The bans of the spec."""
 
 MAX_CHAIN_BYTES = 6 * 1024

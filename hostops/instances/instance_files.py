@@ -343,7 +343,7 @@ def read_launched_layers(layout: HostLayout, instance: InstanceLayout) -> list[P
     return layers
 
 
-def prepare(
+def write_launch_plan(
     layout: HostLayout,
     instance: InstanceLayout,
     layering: layers.Layering,
@@ -353,7 +353,9 @@ def prepare(
     is_boxed: bool,
     restarts_run: int | None = None,
 ) -> None:
-    """Prepare everything for a launch, and write `launch.json`. Raises HostError if the instance is running.
+    """Write `launch.json`, after what the launch needs of the instance's files.
+
+    Raises HostError if the instance is running.
 
     `restarts_run` is the run whose crash caused this launch: the launcher then counts a restart.
     """

@@ -9,6 +9,7 @@ Where overlays cannot be mounted, the game may be able to write these files: see
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -470,14 +471,16 @@ def parse_end(run: int, text: str) -> CrashedRun:
     """Parse $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd.exec(5).
 
     For example `signal killed SEGV`, `core-dump dumped ABRT`, `exit-code exited 7`, `oom-kill killed KILL`. Any
-    other text, or one about the launcher and not the game, results in no details.
+    other text, or one about the launcher and not the game, results in no details: a game without a box may have
+    written it.
     """
     result, code, status, *_ = [*text.split(), "", "", ""]
-    if code == "exited" and status.isdecimal() and (name := signal_of(int(status))):
+    is_exit = code == "exited" and re.fullmatch("[0-9]{1,3}", status)
+    if is_exit and (name := signal_of(int(status))):
         return CrashedRun(run, exit_signal=name, is_out_of_memory=result == "oom-kill")
-    if code == "exited" and status.isdecimal() and int(status) not in LAUNCH_FAILURES:
+    if is_exit and int(status) not in LAUNCH_FAILURES:
         return CrashedRun(run, exit_code=int(status), is_out_of_memory=result == "oom-kill")
-    if code in ("killed", "dumped") and status:
+    if code in ("killed", "dumped") and re.fullmatch("[A-Z0-9+-]{1,12}", status):
         return CrashedRun(run, exit_signal=f"SIG{status}", is_out_of_memory=result == "oom-kill")
     return CrashedRun(run)
 

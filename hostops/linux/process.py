@@ -1,4 +1,4 @@
-"""Runs commands on the host. The only module that uses `subprocess`."""
+"""Runs commands on the host. The only module of this package that uses `subprocess`."""
 
 import contextlib
 import os
@@ -65,43 +65,45 @@ def run(
     """
     cancel = cancel or CancelToken()
     cancel.raise_if_cancelled()
-    stdout_read, stdout_write = pty.openpty() if use_pty else os.pipe()
-    stderr_read, stderr_write = os.pipe()
-    if on_prompt is not None:
-        _hide_what_is_typed(stdout_write)
-    try:
-        try:
-            child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL if on_prompt is None else stdout_write,
-                stdout=stdout_write,
-                stderr=stderr_write,
-                env=dict(environment),
-                cwd=cwd,
-                start_new_session=True,
-                pass_fds=pass_fds,
-            )
-        except OSError as error:
-            raise HostError(
-                f"{argv[0]} could not be started: {error.strerror or error}. "
-                "Check that it is installed and may be executed."
-            ) from error
-        finally:
-            os.close(stdout_write)
-            os.close(stderr_write)
-        readers = (
-            _Reader("stdout", stdout_read, on_line),
-            _Reader("stderr", stderr_read, on_line),
-        )
-        typist = _Typist(stdout_read, readers[0], on_prompt) if on_prompt is not None else None
-
-        def look() -> None:
-            on_wait()
-            if typist is not None:
-                typist.answer()
-
+    with contextlib.ExitStack() as ours:
+        with contextlib.ExitStack() as the_childs:
+            stdout_read, stdout_write = pty.openpty() if use_pty else os.pipe()
+            ours.callback(os.close, stdout_read)
+            the_childs.callback(os.close, stdout_write)
+            stderr_read, stderr_write = os.pipe()
+            ours.callback(os.close, stderr_read)
+            the_childs.callback(os.close, stderr_write)
+            if on_prompt is not None:
+                _hide_what_is_typed(stdout_write)
+            try:
+                child = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL if on_prompt is None else stdout_write,
+                    stdout=stdout_write,
+                    stderr=stderr_write,
+                    env=dict(environment),
+                    cwd=cwd,
+                    start_new_session=True,
+                    pass_fds=pass_fds,
+                )
+            except OSError as error:
+                raise HostError(
+                    f"{argv[0]} could not be started: {error.strerror or error}. "
+                    "Check that it is installed and may be executed."
+                ) from error
+        readers: list[_Reader] = []
         has_ended = False
         try:
+            # Each starts a thread, which can fail.
+            readers.append(_Reader("stdout", stdout_read, on_line))
+            readers.append(_Reader("stderr", stderr_read, on_line))
+            typist = _Typist(stdout_read, readers[0], on_prompt) if on_prompt is not None else None
+
+            def look() -> None:
+                on_wait()
+                if typist is not None:
+                    typist.answer()
+
             has_ended = _wait_for_exit(
                 child.pid, lambda: cancel.is_cancelled or _failure(readers), look
             )
@@ -114,9 +116,6 @@ def run(
             finally:
                 for reader in readers:
                     reader.finish()
-    finally:
-        os.close(stdout_read)
-        os.close(stderr_read)
     if failure := _failure(readers):
         raise failure
     cancel.raise_if_cancelled()

@@ -24,7 +24,13 @@ MAX_DATAGRAM = 65535
 MOST_CHALLENGES = 3
 """How many of a server's challenges are answered for one query."""
 
+MOST_DATAGRAMS = 64
+"""How many datagrams are read at a time: a server may send them faster than they can be read."""
+
 _MAX_ANSWERS = 16  # assembled from fragments at the same time
+_MAX_ANSWER_BYTES = (
+    65_536  # of one that came in fragments; what a server says about itself takes one datagram
+)
 
 
 class QueryError(HostError):
@@ -62,6 +68,34 @@ class Fragment:
     count: int
     number: int
     payload: bytes
+
+
+class Assembly:
+    """Assembles the answers of one server, which come in one datagram or in several."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, dict[int, Fragment]] = {}
+
+    def add(self, datagram: bytes) -> bytes | None:
+        """Return the answer that `datagram` completes, without its header; None while parts are missing.
+
+        Raises QueryError. However much a server sends, an answer is no longer than `_MAX_ANSWER_BYTES`.
+        """
+        received = parse_datagram(datagram)
+        if not isinstance(received, Fragment):
+            return received
+        if received.answer_id not in self._parts and len(self._parts) >= _MAX_ANSWERS:
+            self._parts.clear()
+        parts = self._parts.setdefault(received.answer_id, {})
+        parts[received.number] = received
+        try:
+            answer = join_fragments(list(parts.values()))
+        except QueryError:
+            del self._parts[received.answer_id]
+            raise
+        if answer is not None:
+            del self._parts[received.answer_id]
+        return answer
 
 
 def query_info(address: str, port: int, timeout_seconds: float) -> ServerInfo:
@@ -102,7 +136,7 @@ class Inquiry:
     def __init__(self, address: str, port: int) -> None:
         self._target = (address, port)
         self._connection: socket.socket | None = None
-        self._fragments: dict[int, list[Fragment]] = {}
+        self._assembly = Assembly()
         self._challenges = 0
         self.is_pending = False
         """Whether an answer may still come: nothing has said that the port is closed."""
@@ -132,8 +166,13 @@ class Inquiry:
             self.is_pending = True
 
     def collect(self) -> ServerInfo | None:
-        """Return the answer, if one has arrived. A malformed answer counts as none."""
-        while self._connection and self.is_pending:
+        """Return the answer, if one has arrived. A malformed answer counts as none.
+
+        It reads some datagrams: `fileno()` stays readable if there are more.
+        """
+        for _ in range(MOST_DATAGRAMS):
+            if not self._connection or not self.is_pending:
+                return None
             try:
                 info = self._take(self._connection, self._connection.recv(MAX_DATAGRAM))
             except BlockingIOError:
@@ -148,17 +187,9 @@ class Inquiry:
         return None
 
     def _take(self, connection: socket.socket, datagram: bytes) -> ServerInfo | None:
-        received = parse_datagram(datagram)
-        if isinstance(received, Fragment):
-            if len(self._fragments) >= _MAX_ANSWERS:
-                self._fragments.clear()
-            parts = self._fragments.setdefault(received.answer_id, [])
-            parts.append(received)
-            answer = join_fragments(parts)
-            if answer is None:
-                return None
-        else:
-            answer = received
+        answer = self._assembly.add(datagram)
+        if answer is None:
+            return None
         if answer[:1] == INFO_ANSWER:
             return parse_info(answer[1:])
         if answer[:1] == CHALLENGE_ANSWER and len(answer) == 5:
@@ -238,6 +269,8 @@ def join_fragments(fragments: list[Fragment]) -> bytes | None:
     count = fragments[0].count
     if any(fragment.count != count for fragment in fragments):
         raise QueryError("The parts of the answer disagree on how many there are.")
+    if sum(len(payload) for payload in parts.values()) > _MAX_ANSWER_BYTES:
+        raise QueryError("The parts of the answer are too long.")
     if len(parts) < count:
         return None
     answer = b"".join(parts[number] for number in range(count))
@@ -299,21 +332,15 @@ def _ask(connection: socket.socket, deadline: float) -> bytes:
     """Return the answer after its type byte. Raises TimeoutError at `deadline`."""
     connection.send(WHOLE + INFO_REQUEST)
     challenge = b""
-    fragments: dict[int, list[Fragment]] = {}
+    assembly = Assembly()
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError
         connection.settimeout(remaining)
-        received = parse_datagram(connection.recv(MAX_DATAGRAM))
-        if isinstance(received, Fragment):
-            parts = fragments.setdefault(received.answer_id, [])
-            parts.append(received)
-            answer = join_fragments(parts)
-            if answer is None:
-                continue
-        else:
-            answer = received
+        answer = assembly.add(connection.recv(MAX_DATAGRAM))
+        if answer is None:
+            continue
         if answer[:1] == CHALLENGE_ANSWER:
             if len(answer) != 5:
                 raise QueryError(f"The challenge has {len(answer) - 1} bytes instead of 4.")

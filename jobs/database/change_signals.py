@@ -301,10 +301,10 @@ class Rest:
         self._version: object | None = None
         self._until = 0.0
 
-    def goes_on(self) -> bool:
-        """Return whether another round would find nothing new; if not, one begins now.
+    def begin_round(self) -> bool:
+        """Return whether to do another round: something may be new. It counts as begun.
 
-        Where asking costs a query, each round is as good a question as any.
+        Always True on PostgreSQL, where asking would cost as many queries as a round.
         """
         try:
             version = read_version()
@@ -313,10 +313,10 @@ class Rest:
                 raise
             version = None
         if version is not None and version == self._version and monotonic() < self._until:
-            return True
+            return False
         self._version = version
         self._until = monotonic() + self._longest_seconds
-        return False
+        return True
 
     def end(self) -> None:
         """Do another round, though nothing may be committed until then."""

@@ -79,7 +79,7 @@ class OutageLog:
             logger.warning("the database answers again, after %.1f s", seconds)
 
     def _drop_what_was_given_up(self, now: float) -> None:
-        """Forget what has not met the outage for a minute: it is not tried any more."""
+        """Forget what has not failed for a minute: nobody retries it."""
         self._waiting = {
             what: met_at for what, met_at in self._waiting.items() if now - met_at <= REPEAT_SECONDS
         }

@@ -161,7 +161,7 @@ class Entries:
         """Store the lines and stages in the open transaction. Raises `LeaseLostError`."""
         owned = execute(LOCK_OWNED, [self.job.id, self.job.worker_id or 0]).rows
         if not owned:
-            raise LeaseLostError(f"job {self.job.id} is not this worker's any more")
+            raise LeaseLostError(f"job {self.job.id} no longer belongs to this worker")
         if not self._is_stored():
             self._insert(current_stage=owned[0][0])
         self._store_stage()
@@ -217,7 +217,7 @@ def store_entries(batch: Sequence[Entries]) -> None:
     if not endings:
         announce(Channel.PAGES)
     elif not store_endings(endings):
-        raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
+        raise LeaseLostError(f"one of {len(endings)} jobs no longer belongs to this worker")
 
 
 def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:

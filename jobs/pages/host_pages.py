@@ -16,7 +16,7 @@ from jobs import queue
 from jobs.database import Channel, announce
 from jobs.models import Job, JobQuerySet, JobState, Operation, Worker
 from jobs.pages.host_builds import HostBuilds, find_rollback_obstacle
-from jobs.pages.ways_back import find_way_back, see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import ActualState, Host, Server
@@ -191,7 +191,7 @@ def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
     operation = request.POST.get("operation", "")
     require(request.user, HOST_OPERATION_VERBS.get(operation, Verb.INSTALL))
     host = get_object_or_404(Host, name=name)
-    page = find_way_back(request) or host.get_absolute_url()
+    page = read_next_page(request) or host.get_absolute_url()
     build_id = ""
     if operation == Operation.ROLLBACK:
         build_id = request.POST.get("to", "")
@@ -229,4 +229,4 @@ def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
         )
     else:
         messages.info(request, _("Host %(host)s takes jobs again.") % {"host": host.name})
-    return see_other(find_way_back(request) or reverse("jobs:hosts"))
+    return see_other(read_next_page(request) or reverse("jobs:hosts"))

@@ -25,8 +25,7 @@ from jobs.models import (
 from jobs.pages.content_refusals import accepts_conflicts, show_conflicts
 from jobs.pages.job_lists import parse_id, read_newest
 from jobs.pages.server_strips import Remedy, find_remedy, read_failure_lines
-from jobs.pages.ways_back import find_way_back as find_page
-from jobs.pages.ways_back import see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.config import find_way_back
@@ -171,7 +170,7 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
     require(request.user, SERVER_OPERATION_VERBS.get(operation, Verb.OPERATE), server)
-    back_to = find_page(request) or server.get_absolute_url()
+    back_to = read_next_page(request) or server.get_absolute_url()
     run = None
     if operation == Operation.START and "run" in request.POST:
         run = server.runs.filter(pk=parse_id(request.POST["run"]) or 0).first()
@@ -236,7 +235,7 @@ def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server(request.user, name, Verb.OPERATE)
     if not queue.forget_deferral(server):
         messages.info(request, _("Nothing is waiting there any longer: it was done or cancelled."))
-    return see_other(find_page(request) or server.get_absolute_url())
+    return see_other(read_next_page(request) or server.get_absolute_url())
 
 
 @require_POST
@@ -248,7 +247,7 @@ def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
     try:
         requested = queue.retry(job, requested_by=request.user)
     except queue.RequestRefused as refusal:
-        return refuse_request(request, refusal, find_page(request) or job.get_absolute_url())
+        return refuse_request(request, refusal, read_next_page(request) or job.get_absolute_url())
     return lead_to(request, requested)
 
 
@@ -257,16 +256,16 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     job = requested.job
     if not requested.is_new:
         is_waiting = job.state == JobState.QUEUED
-        if find_page(request) and is_waiting:
+        if read_next_page(request) and is_waiting:
             text = _("“%(title)s” is already waiting: it is job %(job)s. No second job was made.")
-        elif find_page(request):
+        elif read_next_page(request):
             text = _("“%(title)s” is already running: it is job %(job)s. No second job was made.")
         elif is_waiting:
             text = _("“%(title)s” is already waiting: this is its job. No second job was made.")
         else:
             text = _("“%(title)s” is already running: this is its job. No second job was made.")
         messages.info(request, text % {"title": job.title, "job": job.pk})
-    return see_other(find_page(request) or job.get_absolute_url())
+    return see_other(read_next_page(request) or job.get_absolute_url())
 
 
 @require_POST
@@ -290,7 +289,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
         )
     else:
         messages.success(request, _("The worker was told to end job %(job)s.") % {"job": job.pk})
-    return see_other(find_page(request) or job.get_absolute_url())
+    return see_other(read_next_page(request) or job.get_absolute_url())
 
 
 @sensitive_post_parameters("code")
@@ -311,4 +310,4 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, _("The code is on its way to Steam."))
-    return see_other(find_page(request) or job.get_absolute_url())
+    return see_other(read_next_page(request) or job.get_absolute_url())

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 
 from jobs import queue
 from jobs.models import Job, Operation
-from jobs.pages.ways_back import find_way_back, see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Host, Server
 from servers.pages import MADE_PARAMETER, create_server
@@ -31,7 +31,7 @@ def start(request: SignedInRequest, server: Server) -> HttpResponse:
     if refusal := request_start(request, server):
         text = _("Server %(name)s was made, but not started: %(reason)s")
         messages.warning(request, text % {"name": server.name, "reason": refusal})
-    page = find_way_back(request) or reverse("servers:create")
+    page = read_next_page(request) or reverse("servers:create")
     return see_other(f"{page.partition('?')[0]}?{urlencode({MADE_PARAMETER: server.name})}")
 
 

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 from jobs import queue
 from jobs.models import Operation
 from jobs.pages.job_pages import DEFERRED_HOURS
-from jobs.pages.ways_back import find_way_back, see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from servers.access import SignedInRequest, sign_in_required
 from servers.fleet import (
     BoardQuery,
@@ -71,7 +71,7 @@ ACTIONS = {
 @sign_in_required
 def jobs_create(request: SignedInRequest) -> HttpResponse:
     """Ask about an `action` on each named `server`, and request it once that is `confirmed`."""
-    back_to = find_way_back(request) or reverse("servers:list")
+    back_to = read_next_page(request) or reverse("servers:list")
     action = ACTIONS.get(request.POST.get("action", ""))
     names = read_names(request)
     if len(names) > MOST_SERVERS:
@@ -154,7 +154,7 @@ def say_result(
 @sign_in_required
 def tags_change(request: SignedInRequest) -> HttpResponse:
     """Add the `tag` to each named `server`, or remove it: `way` is `add` or `take`."""
-    back_to = find_way_back(request) or reverse("servers:list")
+    back_to = read_next_page(request) or reverse("servers:list")
     names = read_names(request)
     try:
         tag = parse_tag(request.POST.get("tag", ""))
@@ -190,7 +190,7 @@ def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
 def read_names(request: SignedInRequest) -> list[str]:
     """Return the names of the selected servers: the ticked ones, or all that match what the list shows.
 
-    That are more than `MOST_SERVERS` if there are too many. PostgreSQL refuses names that contain NUL.
+    If there are too many, it returns more than `MOST_SERVERS`. PostgreSQL refuses names that contain NUL.
     """
     if "matching" in request.POST:
         query = BoardQuery.read(QueryDict(request.POST["matching"].removeprefix("?")))

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from jobs import queue
 from jobs.models import JobState, Operation
 from jobs.pages.job_pages import ask, refuse_request
-from jobs.pages.ways_back import find_way_back, see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from servers.access import SignedInRequest, get_blueprint, get_server, require, sign_in_required
 from servers.models import Blueprint, Server
 from servers.pages import edit_blueprint, edit_server, lead_to_server
@@ -44,11 +44,13 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
         requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
     except queue.ContentRefused as refusal:
         messages.info(request, _("Server %(server)s was saved. It was not restarted.") % names)
-        return refuse_request(request, refusal, find_way_back(request) or server.get_absolute_url())
+        return refuse_request(
+            request, refusal, read_next_page(request) or server.get_absolute_url()
+        )
     except queue.RequestRefused as refusal:
         text = _("Server %(server)s was saved. It was not restarted: %(why)s")
         messages.warning(request, text % {**names, "why": refusal})
-        return see_other(find_way_back(request) or server.get_absolute_url())
+        return see_other(read_next_page(request) or server.get_absolute_url())
     job = requested.job
     if requested.is_new:
         text = _("Server %(server)s was saved, and its restart was requested.")
@@ -62,7 +64,7 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
             "settings, restart it again afterwards."
         )
         messages.warning(request, text % names)
-    return see_other(find_way_back(request) or job.get_absolute_url())
+    return see_other(read_next_page(request) or job.get_absolute_url())
 
 
 @require_POST
@@ -80,17 +82,24 @@ def restart_all(
     restarted, refusals = [], []
     for server in servers:
         try:
-            queue.request(Operation.RESTART, server=server, requested_by=request.user)
+            requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
         except queue.ContentRefused as refusal:
             refusals.append(str(refusal))
         except queue.RequestRefused as refusal:
             text = _("Server %(server)s was not restarted: %(refusal)s")
             refusals.append(text % {"server": server.name, "refusal": refusal})
         else:
-            restarted.append(server.name)
+            if requested.is_new or requested.job.state == JobState.QUEUED:
+                restarted.append(server.name)
+                continue
+            text = _(
+                "Server %(server)s was already being restarted: if that applies the blueprint as it was "
+                "before, restart it again afterwards."
+            )
+            refusals.append(text % {"server": server.name})
     text = _("Blueprint %(blueprint)s was saved.") % {"blueprint": blueprint.name}
     if restarted:
-        words = _("These are being restarted: %(restarted)s.")
+        words = _("These restarts were requested: %(restarted)s.")
         text += " " + words % {"restarted": ", ".join(restarted)}
     messages.success(request, text)
     for refusal_text in refusals:

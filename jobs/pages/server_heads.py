@@ -21,7 +21,7 @@ FIRST_TAB = "console"
 
 @dataclass(frozen=True)
 class ShownState:
-    """What the head says that a server is doing. `state` is an `ActualState`'s value, and chooses the symbol."""
+    """What the head says that a server is doing. `state` chooses the symbol: see `Server.shown_state`."""
 
     state: str
     label: str
@@ -87,7 +87,7 @@ def describe_state(server: Server, strip: Strip | None) -> ShownState:
             label = _("restarting") if strip.is_starting else _("stopping")
             return ShownState(ActualState.STARTING, label)
         if strip.is_starting and not server.is_up:
-            return ShownState(ActualState.STARTING, ActualState.STARTING.label)
+            return ShownState(ActualState.STARTING, str(ActualState.STARTING.label))
     return ShownState(
         server.shown_state,
         server.state_label,

@@ -14,8 +14,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from jobs.models import STARTS, Job, JobLog, JobStage, JobState, LogStream, Operation
-from jobs.pages.ways_back import find_way_back as find_page
-from jobs.pages.ways_back import see_other
+from jobs.pages.ways_back import read_next_page, see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.config import find_way_back
@@ -234,4 +233,4 @@ def failure_dismiss(request: SignedInRequest, name: str) -> HttpResponse:
         kept = {key: pk for key, pk in kept.items() if key != str(server.pk)}
         newest = list(kept.items())[1 - MOST_DISMISSED :]
         request.session[DISMISSED] = dict(newest) | {str(server.pk): strip.job.pk}
-    return see_other(find_page(request) or server.get_absolute_url())
+    return see_other(read_next_page(request) or server.get_absolute_url())

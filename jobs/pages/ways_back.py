@@ -8,7 +8,7 @@ RETURN_FIELD = "next"
 """The hidden field of a page's form. Programs that do not send it are redirected to the job."""
 
 
-def find_way_back(request: HttpRequest) -> str:
+def read_next_page(request: HttpRequest) -> str:
     """Return the URL within the panel to which a form wants to return; empty if it names none."""
     wanted = request.POST.get(RETURN_FIELD, "")
     return wanted if is_address_of_ours(wanted) else ""

@@ -52,7 +52,7 @@ class Rules:
         self._closed_by = next((job for job in self._here if job.is_exclusive), None)
         self._oldest_waiting: ActiveJob | None = None
 
-    def find_blocker(self, job: ActiveJob) -> ActiveJob | None:
+    def admit(self, job: ActiveJob) -> ActiveJob | None:
         """Let the next queued `job` run and return None, or return the job that it waits for.
 
         A job that may run counts as running from then on, and those that wait are remembered too. So call this

@@ -88,7 +88,7 @@ class SchedulerState:
             for job in page:
                 if rules.is_closed or len(picked) == limit:
                     return picked
-                if rules.find_blocker(job) is None:
+                if rules.admit(job) is None:
                     picked.append(job)
             may_have_more = len(page) == PAGE and len(picked) < limit
             page = self._read_behind(page[-1].id, rules) if may_have_more else ()

@@ -23,7 +23,7 @@ def explain_waiting(job: Job) -> str:
         return _("Waits, because host %(host)s is being drained: it takes no jobs now.") % {
             "host": job.host.name
         }
-    workers = [worker for worker in Worker.objects.filter(host=job.host) if worker.is_alive]
+    workers = list(Worker.objects.alive().filter(host=job.host))
     if not workers:
         return _("Waits for a worker: none is running on host %(host)s.") % {"host": job.host.name}
     if not any(worker.is_claiming for worker in workers):
@@ -38,9 +38,9 @@ def explain_waiting(job: Job) -> str:
     # A job that has been claimed since `job` was read does not wait for itself.
     rules = Rules(state.host_id, [running for running in state.running if running.id != job.pk])
     for earlier in earlier_jobs:
-        rules.find_blocker(earlier)
+        rules.admit(earlier)
     this = ActiveJob(job.pk, job.host_id, job.server_id, job.operation, job.requested_by_id)
-    blocker = rules.find_blocker(this)
+    blocker = rules.admit(this)
     if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
         words = {"job": describe(blocking)}
         if blocking.started_at is None:

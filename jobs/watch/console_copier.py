@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -161,7 +161,7 @@ class ConsoleCopier:
         Several times a second, and mostly nothing is new: so no model objects are made, no row is read again
         unless something was committed, and no console is opened unless it was written.
         """
-        if not self._servers_rest.goes_on():
+        if self._servers_rest.begin_round():
             self._servers = {
                 one.name: one for one in (Bookmark(*values) for values in self._bookmarks.all())
             }
@@ -175,8 +175,14 @@ class ConsoleCopier:
         self._behind |= dict.fromkeys(name for name in self._servers if name in written)
 
     def catch_up(self, server: Server) -> None:
-        """Copy all that the server has written; after `CATCH_UP_SECONDS`, skip to its end."""
-        self._copy_rest(server, CATCH_UP_SECONDS, CancelToken())
+        """Copy all that the server has written; after `CATCH_UP_SECONDS`, skip to its end.
+
+        A console that cannot be read is logged, and counts as copied.
+        """
+        try:
+            self._copy_rest(server, CATCH_UP_SECONDS, CancelToken())
+        except (OSError, HostError) as error:
+            tell_unreadable(server.name, error)
 
     def finish(self, server: Server, cancel: CancelToken) -> None:
         """Copy all remaining output of a server that no longer runs, and close its run.
@@ -206,8 +212,7 @@ class ConsoleCopier:
         try:
             copied = self._copy_next(bookmark)
         except (OSError, HostError) as error:
-            what = f"server {bookmark.name}: its console cannot be read"
-            faults.tell(logger, what, error, is_explained=True)
+            tell_unreadable(bookmark.name, error)
             return None
         return copied
 
@@ -284,7 +289,12 @@ class ConsoleCopier:
         """Record how those of `runs` ended that are over since the last check."""
         going_on = set()
         for run in runs.filter(ended_at=None).select_related("server"):
-            facts = self._source.run_facts(run.server.name, run.number)
+            try:
+                facts = self._source.run_facts(run.server.name, run.number)
+            except (OSError, HostError) as error:
+                tell_unreadable(run.server.name, error)
+                going_on.add(run.pk)
+                continue
             if facts and to_datetime(facts.started_at) != run.started_at:
                 if run.build_id:
                     facts = None  # Of another instance, which was made after this one was deleted.
@@ -297,6 +307,12 @@ class ConsoleCopier:
             self.catch_up(run.server)
             close_run(run, facts, was_going_on=run.pk in self._going_on)
         self._going_on = going_on
+
+
+def tell_unreadable(name: str, error: Exception) -> None:
+    """Log that what a server has printed cannot be read."""
+    what = f"server {name}: its console cannot be read"
+    faults.tell(logger, what, error, is_explained=True)
 
 
 def read_bookmark(server_id: int) -> Bookmark | None:
@@ -411,7 +427,7 @@ def close_run(run: ConsoleRun, facts: RunFacts | None, *, was_going_on: bool) ->
         is_closed = ConsoleRun.objects.filter(pk=run.pk, ended_at=None).update(
             ended_at=max(ended_at, run.started_at),
             ending=ending.value,
-            exit_signal=facts.exit_signal[:16] if facts else "",
+            exit_signal=facts.exit_signal if facts else "",
         )
         if is_closed:
             Server.objects.filter(pk=run.server_id).update(updated_at=now)
@@ -447,7 +463,7 @@ def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> Non
             server = Server.objects.select_related("host").filter(name=name).first()
             if server is not None:
                 ConsoleCopier(server.host, source).finish(server, cancel)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             if connection.in_atomic_block or not is_away(error):
                 raise
             outage_log.tell(what, error)

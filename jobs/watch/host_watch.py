@@ -1,6 +1,6 @@
-"""What a worker reads from its host between jobs: the servers' actual states. Consoles are in `console_copier`.
+"""What a worker reads from its host beside its jobs: servers' actual states. `console_copier` reads consoles.
 
-This module changes nothing on the host: a server that has to be started gets a job, like any other request.
+A server that has to be started gets a job, like any other request.
 """
 
 import logging
@@ -184,27 +184,13 @@ class HostWatch:
         decide what to do next.
         """
         booted_at = timezone.now() - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
-        if has_tried_since(server, booted_at):
-            return  # Until somebody starts it, this is so at each look: it costs no lock.
-        with transaction.atomic():
-            lock_host(self._host)
-            if has_tried_since(server, booted_at):
-                return
-            if Job.objects.active().filter(server=server).exists():
-                return
-            # Read after the check for active jobs: one that stopped the server has stored that before it ended.
-            if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
-                return
-            job = enqueue(
-                Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)
-            )
-            append_job_log_line(
-                job.pk,
-                LogStream.STDOUT,
-                f"Host {self._host.name} has restarted, and {server.name} should be running: "
-                "Saferoom starts it again.",
-            )
-        logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
+        text = (
+            f"Host {self._host.name} has restarted, and {server.name} should be running: "
+            "Saferoom starts it again."
+        )
+        # While the host is drained, the job waits for the end of that.
+        if job := self._queue_start(server, booted_at, text, is_queued_while_draining=True):
+            logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
 
     def _restart(self, server: Server, due: DueRestart) -> None:
         """Queue the start of a server that has crashed: once for each crash, however many workers see it.
@@ -215,38 +201,54 @@ class HostWatch:
         # Needed too if the clock was set back, which could make an attempt seem older than the crash.
         if self._restarted.get(server.pk) == due:
             return
+        text = (
+            f"{server.name} has crashed and should be running: Saferoom starts it again "
+            f"({due.number} of {due.budget})."
+        )
         crashed_at = datetime.fromtimestamp(due.crashed_at, UTC)
-        if has_tried_since(server, crashed_at):
-            return
+        if job := self._queue_start(server, crashed_at, text, is_queued_while_draining=False):
+            self._restarted[server.pk] = due
+            logger.info("job %s: start of %s after a crash", job.pk, server.name)
+
+    def _queue_start(
+        self, server: Server, moment: datetime, text: str, *, is_queued_while_draining: bool
+    ) -> Job | None:
+        """Queue the start of a server that has ended at `moment`, with `text` as its first line.
+
+        Returns None if it has been started or stopped since, or a job of it waits or runs.
+        """
+        if has_tried_since(server, moment):
+            return None  # Until somebody starts it, this is so at each look: it costs no lock.
         with transaction.atomic():
             # Everything that queues or claims waits for this lock, also another worker of the host.
             lock_host(self._host)
+            if has_tried_since(server, moment):
+                return None
             if Job.objects.active().filter(server=server).exists():
-                return
+                return None
             # Read after the check for active jobs: one that stopped the server has stored that before it ended.
-            is_wanted = Server.objects.filter(
-                pk=server.pk, desired_state=DesiredState.RUNNING, host__is_draining=False
-            )
-            if has_tried_since(server, crashed_at) or not is_wanted.exists():
-                return
+            wanted = Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING)
+            if not is_queued_while_draining:
+                wanted = wanted.filter(host__is_draining=False)
+            if not wanted.exists():
+                return None
             job = enqueue(
                 Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)
             )
-            append_job_log_line(
-                job.pk,
-                LogStream.STDOUT,
-                f"{server.name} has crashed and should be running: Saferoom starts it again "
-                f"({due.number} of {due.budget}).",
-            )
-        self._restarted[server.pk] = due
-        logger.info("job %s: start of %s after a crash", job.pk, server.name)
+            append_job_log_line(job.pk, LogStream.STDOUT, text)
+        return job
 
 
 def has_tried_since(server: Server, moment: datetime) -> bool:
-    """Return whether the newest start or restart of a server was requested at `moment` or later."""
+    """Return whether the newest start or restart of a server was requested at `moment` or later.
+
+    One in the future was requested before the clock was set back, so it is older than any past `moment`.
+    """
     starts = server.jobs.filter(operation__in=STARTS).order_by("-id")
     newest = starts.values_list("created_at", flat=True).first()
-    return newest is not None and newest >= moment
+    if newest is None or moment <= timezone.now() < newest:
+        return False
+    return newest >= moment
 
 
 def find_run_to_repeat(server: Server) -> Run | None:

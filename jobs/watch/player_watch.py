@@ -19,7 +19,7 @@ SWEEP_EVERY_SECONDS = 10
 ANSWER_SECONDS = 1.5
 
 HANGS_AFTER = timedelta(seconds=60)
-"""How long a running server may leave queries unanswered: a change of the map takes a slow one half a minute."""
+"""How long a running server may leave queries unanswered: a slow one changes its map for half a minute."""
 
 
 class PlayerWatch:
@@ -33,7 +33,7 @@ class PlayerWatch:
         self._ports: dict[int, int] = {}
         """Where each of them was asked."""
         self._unanswered: dict[int, tuple[datetime | None, datetime]] = {}
-        """Of each server whose last answer is missing: since when it runs, and since when it has not answered."""
+        """Of each server that did not answer: since when it runs, and since when it has not answered."""
         self._due_at = 0.0
         self.sweeps = 0
         """How many times all servers have been asked and their answers stored."""
@@ -80,7 +80,9 @@ class PlayerWatch:
             port = self._ports.get(row["pk"]) if is_running else None
             info = answers.get(port) if port else None
             told: dict[str, Any] = describe_players(info)
-            told["unanswered_since"] = self._find_silence(row, is_silent=bool(port) and info is None)
+            told["unanswered_since"] = self._find_silence(
+                row, is_silent=bool(port) and info is None
+            )
             if told != {name: row[name] for name in told}:
                 news.append((row, told))
         if not news:
@@ -100,7 +102,10 @@ class PlayerWatch:
         run_began, stored, now = row["actual_state_at"], row["unanswered_since"], timezone.now()
         # Another worker may have stored it before this one was started.
         is_known = stored is not None and (run_began is None or stored >= run_began)
-        seen_run, since = self._unanswered.get(row["pk"]) or (run_began, stored if is_known else now)
+        seen_run, since = self._unanswered.get(row["pk"]) or (
+            run_began,
+            stored if is_known else now,
+        )
         if seen_run != run_began:
             since = now
         self._unanswered[row["pk"]] = run_began, since

@@ -195,7 +195,7 @@ class Chores:
             ]
             rest = Rest(LONGEST_REST_SECONDS)
             while not self._is_over.wait(READ_PLAYERS_SECONDS):
-                if rest.goes_on():
+                if not rest.begin_round():
                     continue
                 have_more = [chore.do_if_due() for chore in chores]
                 if any(have_more):

@@ -65,7 +65,7 @@ def record_event(
     """Store an event, and log it. Makes two queries, and occasionally a few more to trim.
 
     `user` is the account it is about; `name` is the name that was tried, if there may be no such account. The
-    sender of the request is recorded as who caused it. Without a request, `address` says where it came from.
+    sender of the request is recorded as the cause. Without a request, `address` says where it came from.
     `count` is for callers that report several events at once, and `server` for events about one server.
     Without `is_logged` the caller logs it. Must not be called in an event loop.
     """

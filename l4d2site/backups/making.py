@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from hostops import __version__
@@ -196,7 +196,7 @@ def _fill(
 def _list_set_up() -> list[str]:
     """Return the servers of this host that are to run, and have been started before, by name."""
     here = Server.objects.filter(host__name=settings.HOST_NAME, desired_state=DesiredState.RUNNING)
-    with contextlib.suppress(DatabaseError):  # The schema may be older than this version's.
+    with contextlib.suppress(AnyDatabaseError):  # The schema may be older than this version's.
         names = here.exclude(config_chain_at=None).order_by("name").values_list("name", flat=True)
         return list(names)
     return []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
@@ -128,7 +128,7 @@ def _restore(
         ) from error
     try:
         return Restored(_start_again(head.host), cancelled_jobs or 0)
-    except (DatabaseError, KeyboardInterrupt) as error:
+    except (AnyDatabaseError, KeyboardInterrupt) as error:
         raise RestoreUnfinished(
             "The backup is put back, but no server that was running is started again: "
             f"{_describe(error)} Install the game on the host's page, then start each server on its own."

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time
 
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -94,7 +94,7 @@ def find_database_state() -> DatabaseState:
     """
     try:
         return _find_in_file() if connection.vendor == "sqlite" else _find_on_server()
-    except (DatabaseError, sqlite3.Error, OSError) as error:
+    except (AnyDatabaseError, sqlite3.Error, OSError) as error:
         outage = find_outage(error) or Outage.AWAY
         logger.warning("the database %s: %s", outage, error)
         return _STATES[outage]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection
 from django.db.models import Count, Max
 from django.utils import timezone
@@ -142,7 +142,7 @@ def _read_facts() -> Facts:
             hosts = tuple(_read_hosts())
             faults += describe_missing_indexes()
         except (
-            DatabaseError
+            AnyDatabaseError
         ):  # It went away, or became read-only: in a read-only folder SQLite cannot even be read.
             if not faults:
                 database = DatabaseState.AWAY

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.crypto import constant_time_compare
@@ -112,7 +112,7 @@ def is_shown_facts(request: HttpRequest, facts: Facts) -> bool:
         return False
     try:
         return may(request.user, Verb.VIEW_HOSTS) and find_obstacle(request) is None
-    except DatabaseError:  # It has just gone away.
+    except AnyDatabaseError:  # It has just gone away.
         return False
 
 

@@ -141,9 +141,9 @@ class UploadDoor:
     ) -> tuple[HTTPStatus, dict[str, str]]:
         found = await self._in_database(access.find_part, request, upload_id, token)
         writer = PartWriter(found.part)
-        # Nobody may be writing to it. A request that starts to write later finds no row.
-        await self._on_disk(writer.open_at, found.offset)
         try:
+            # Nobody may be writing to it. A request that starts to write later finds no row.
+            await self._on_disk(writer.open_at, found.offset)
             await self._in_database(access.remove_part, request, upload_id, token)
         finally:
             writer.close()
@@ -154,8 +154,8 @@ class UploadDoor:
         part = found.part
         with self._places.taken(found.user_id):
             writer = PartWriter(part)
-            await self._on_disk(writer.open_at, offset)
             try:
+                await self._on_disk(writer.open_at, offset)
                 if receive:
                     await writer.write_body(
                         receive, self._disk, self._places, idle_seconds=settings.BODY_IDLE_SECONDS

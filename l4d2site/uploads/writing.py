@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -92,26 +93,40 @@ class _Pace:
 class PartWriter:
     """The open file of one part. Nobody else writes to it meanwhile.
 
-    All methods except `write_body` wait for the disk, so they are called in a thread.
+    `open_at`, `append` and `sync` wait for the disk, so they are called in a thread. `close` waits for nothing:
+    if such a thread is still at work, as after a request was cancelled, the file is closed when it is done.
     """
 
     def __init__(self, part: UploadPart) -> None:
         self._part = part
         self._descriptor = -1
         self.offset = 0
+        self._at_work = threading.Lock()
+        self._is_over = False
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """Run the block with the file left open, even if `close` is called meanwhile."""
+        try:
+            with self._at_work:
+                yield
+        finally:
+            if self._is_over:
+                self.close()
 
     def open_at(self, offset: int) -> None:
         """Open the file to continue at `offset`. Raises `RefusedError` if it ends elsewhere, or is in use."""
-        try:
-            self._descriptor = store.open_file(self._part)
-        except FileNotFoundError:  # It was removed or replaced since its row was read.
-            raise self._refuse_discarded() from None
-        except OSError as error:
-            raise disk_refusal(error, part_name=self._part.path) from None
-        refusal = self._find_obstacle(offset)
-        if refusal:
-            self.close()
-            raise refusal
+        with self._step():
+            try:
+                self._descriptor = store.open_file(self._part)
+            except FileNotFoundError:  # It was removed or replaced since its row was read.
+                raise self._refuse_discarded() from None
+            except OSError as error:
+                raise disk_refusal(error, part_name=self._part.path) from None
+            refusal = self._find_obstacle(offset)
+            if refusal:
+                self.close()
+                raise refusal
 
     def _find_obstacle(self, offset: int) -> TusRefusedError | None:
         """Lock the file; return the reason, if any, why nothing can be written at `offset`."""
@@ -145,26 +160,30 @@ class PartWriter:
 
         Also raised for a part that has been removed since: nobody would count the space that its bytes take.
         """
-        if not os.fstat(self._descriptor).st_nlink:
-            raise self._refuse_discarded()
-        left = memoryview(batch)
-        while left:
-            try:
-                store.require_room(self._descriptor, len(left))
-                count = os.pwrite(self._descriptor, left, self.offset)
-            except OSError as error:
-                raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
-            self.offset += count
-            left = left[count:]
+        with self._step():
+            if not os.fstat(self._descriptor).st_nlink:
+                raise self._refuse_discarded()
+            left = memoryview(batch)
+            while left:
+                try:
+                    store.require_room(self._descriptor, len(left))
+                    count = os.pwrite(self._descriptor, left, self.offset)
+                except OSError as error:
+                    raise disk_refusal(
+                        error, part_name=self._part.path, offset=self.offset
+                    ) from None
+                self.offset += count
+                left = left[count:]
 
     def sync(self) -> None:
         """Flush the whole file to disk."""
-        try:
-            store.sync_file(self._part, self._descriptor)
-        except FileNotFoundError:  # Its folder was removed with the upload.
-            raise self._refuse_discarded() from None
-        except OSError as error:
-            raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
+        with self._step():
+            try:
+                store.sync_file(self._part, self._descriptor)
+            except FileNotFoundError:  # Its folder was removed with the upload.
+                raise self._refuse_discarded() from None
+            except OSError as error:
+                raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
 
     def _refuse_discarded(self) -> TusRefusedError:
         return TusRefusedError(
@@ -174,10 +193,16 @@ class PartWriter:
         )
 
     def close(self) -> None:
-        """Close the file, and let others write."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close the file, and let others write: at once, or when the thread that is at work with it is done."""
+        self._is_over = True
+        if not self._at_work.acquire(blocking=False):
+            return  # Its `_step` calls this again.
+        try:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+        finally:
+            self._at_work.release()
 
     async def write_body(
         self, receive: Receive, executor: Executor, places: Places, *, idle_seconds: float

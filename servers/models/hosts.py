@@ -303,7 +303,8 @@ class Host(models.Model):
         `is_any_allowed` says whether this person may choose a port outside the range. `server_pk` is the
         server's, unless it is new: it may have the port with which it still runs.
         """
-        if self.pk and self.servers.filter(running_port=port).exclude(pk=server_pk).exists():
+        is_others = ~Q(pk=server_pk) if server_pk else Q()
+        if self.pk and self.servers.filter(is_others, running_port=port).exists():
             return gettext(
                 "A server on host %(name)s still runs with port %(port)s, until it is restarted. "
                 "Choose another port, or leave this empty to get the next free one."

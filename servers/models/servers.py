@@ -287,6 +287,9 @@ class Server(models.Model):
             self.adopt_secrets()
         if not self.port:
             with transaction.atomic():
+                if not self._state.adding:
+                    # Before its host's row, as a worker locks them.
+                    Server.objects.select_for_update(no_key=True).get(pk=self.pk)
                 self.port = self.host.find_free_port()
                 super().save(*args, **kwargs)
         else:
@@ -313,9 +316,10 @@ class Server(models.Model):
         into a form at the same moment.
         """
         with transaction.atomic():
-            # Every search for a port takes this lock, so a second click finds the server already moved.
+            # Before its host's row, which every search for a port locks: a worker locks them in this order.
+            locked = Server.objects.select_for_update(no_key=True).get(pk=self.pk)
+            self.port, self.actual_state = locked.port, locked.actual_state
             port = self.host.find_free_port()
-            self.refresh_from_db(fields=["port", "actual_state"])
             if not self.is_port_taken:
                 return None
             self.port = port
@@ -401,7 +405,7 @@ class Server(models.Model):
 
     @property
     def hanging_since(self) -> datetime | None:
-        """Since when it has left queries unanswered although it runs; None if it answers, or has only just not."""
+        """Since when it runs and leaves queries unanswered; None if it answers, or only just did not."""
         if self.actual_state != ActualState.RUNNING or self.not_heard_of_since:
             return None
         since, run_began = self.unanswered_since, self.actual_state_at

@@ -212,7 +212,7 @@ def make_double(host: Host, layout: HostLayout, name: str) -> Double:
     instance = layout.instance(name)
     # What a start does before it launches anything.
     layering = layers.Layering("overlay", "", "")
-    instance_files.prepare(layout, instance, layering, {}, Callbacks(), is_boxed=False)
+    instance_files.write_launch_plan(layout, instance, layering, {}, Callbacks(), is_boxed=False)
     mark_running(instance, server.port)
     game = Game(layout.current_link / "left4dead2", lambda _: None, max_players=8)
     game.address = (ADDRESS, server.port)

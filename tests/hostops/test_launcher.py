@@ -1,5 +1,6 @@
 """The launcher mounts, drops its privileges, and becomes the game; the probe says what it cannot do."""
 
+import errno
 import fcntl
 import json
 import os
@@ -548,6 +549,18 @@ def test_one_restart_too_many_is_refused_and_how_the_run_ended_stays_known(
     end = read_end(instance, run)
     assert end is not None
     assert (end.end, end.is_final) == ("signal killed SEGV", True)
+
+
+def test_one_restart_too_many_is_refused_on_a_full_disk_too(
+    instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_crashed_run(instance, restarts=RESTART_BUDGET)
+    monkeypatch.setattr(launching, "_write_json", refuse)
+    with pytest.raises(LaunchError, match="crashed again after 5 restarts"):
+        look_back(instance)
 
 
 def test_a_start_by_hand_makes_a_new_plan_and_begins_a_new_count(instance: InstanceLayout) -> None:

@@ -5,7 +5,9 @@ import re
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from hostops.specs import PORT_RANGE
@@ -217,6 +219,38 @@ def test_two_who_saw_the_same_page_move_it_once(stopped_server: Server, host: Ho
     assert second.is_port_taken
     assert (first.move_to_free_port(), second.move_to_free_port()) == (27016, None)
     assert Server.objects.get().port == 27016
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+@pytest.mark.parametrize("way", ["button", "form", "admin form"])
+def test_rows_are_locked_in_the_order_of_a_worker(
+    as_alice: Client,
+    as_dana: Client,
+    stopped_server: Server,
+    blueprint: Blueprint,
+    host: Host,
+    way: str,
+) -> None:
+    """It stores how a job of the server ended, and then claims for its host."""
+    take(host, 27015)
+    with CaptureQueriesContext(connection) as queries:
+        if way == "button":
+            as_alice.post(reverse("servers:move_port", args=["alpha"]))
+        elif way == "form":
+            as_alice.post(reverse("servers:edit", args=["alpha"]), form_of(blueprint))
+        else:
+            change = reverse("admin:servers_server_change", args=[stopped_server.pk])
+            as_dana.post(change, admin_form_of(stopped_server, port=""))
+    stopped_server.refresh_from_db()
+    assert stopped_server.port == 27016
+    locked = [
+        re.findall(r'FROM "(\w+)"', query["sql"])[0]
+        for query in queries
+        if "FOR NO KEY UPDATE" in query["sql"]
+    ]
+    rows = [table for table in locked if table in ("servers_server", "servers_host")]
+    assert rows[0] == "servers_server"
+    assert "servers_host" in rows
 
 
 def test_a_server_that_runs_has_its_port(

@@ -177,9 +177,25 @@ def test_a_blueprint_restarts_those_of_its_running_servers_that_one_may_restart(
     )
     blueprint.refresh_from_db()
     assert blueprint.config == "sv_lan 0"
-    assert "These are being restarted: alpha, beta." in response.content.decode()
+    assert "These restarts were requested: alpha, beta." in response.content.decode()
     jobs = {one.name: [job.operation for job in one.jobs.all()] for one in Server.objects.all()}
     assert jobs == {"alpha": ["restart"], "beta": ["restart"], "bobs": [], "quiet": []}
+
+
+def test_a_restart_that_already_runs_may_be_one_without_the_changes(
+    as_alice: Client, blueprint: Blueprint, running: list[Server]
+) -> None:
+    alpha = Server.objects.get(name="alpha")
+    job = Job.objects.create(operation="restart", server=alpha)
+    Job.objects.filter(pk=job.pk).update(state=JobState.RUNNING)
+    response = as_alice.post(
+        "/blueprints/coop/save-and-restart",
+        {"name": "coop", "arguments": "", "config": "sv_lan 0"},
+        follow=True,
+    )
+    page = response.content.decode()
+    assert "These restarts were requested: beta." in page
+    assert "Server alpha was already being restarted: if that applies the blueprint as it" in page
 
 
 def test_a_restart_that_is_refused_is_told_and_keeps_no_other_from_it(

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 
 from hostops.command_ends import tell
 from hostops.specs import NAME_PATTERN
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         except OtherKeysError as error:
             # Other jobs still work; starting a server whose password this worker cannot read reports it again.
             tell(str(error), self.stderr)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             if not is_away(error):
                 raise
             raise CommandError(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection
 
 from jobs.database import driver
@@ -46,7 +46,7 @@ def replacing(path: Path, *, keeps_others: bool, say: Callable[[str], None]) -> 
     try:
         with replace(path, keeps_others, say):
             yield
-    except (DatabaseError, driver().Error) as error:
+    except (AnyDatabaseError, driver().Error) as error:
         raise DumpError(f"The database could not be replaced: {explain(error)}") from error
 
 

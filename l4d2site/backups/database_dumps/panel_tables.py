@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 
 from django.apps import apps
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
@@ -29,7 +29,7 @@ def _list_migrations() -> set[tuple[str, str]]:
         # An error would end an open transaction. On SQLite, a new one would wait until nobody writes.
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
             return {*MigrationRecorder(connection).applied_migrations()}
-    except DatabaseError:  # Another program's table has the same name.
+    except AnyDatabaseError:  # Another program's table has the same name.
         return set()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -99,7 +99,7 @@ def telling_of_waits(say: Callable[[str], None]) -> Iterator[None]:
             link.execute(f"SET lock_timeout = {limit}", prepare=False)
         try:
             return execute(*arguments)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             if not _is_lock_timeout(error):
                 raise
         finally:
@@ -170,7 +170,7 @@ def _drop_tables(schema: str, keeps_others: bool, say: Callable[[str], None]) ->
             with transaction.atomic():
                 cursor.execute(f"SET LOCAL lock_timeout = {int(faults.LONG_WAIT_SECONDS * 1000)}")
                 cursor.execute(lock)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             if not _is_lock_timeout(error):
                 raise
             say(WAITING)
@@ -179,7 +179,7 @@ def _drop_tables(schema: str, keeps_others: bool, say: Callable[[str], None]) ->
         cursor.execute(f"DROP TABLE {tables}")
 
 
-def _is_lock_timeout(error: DatabaseError) -> bool:
+def _is_lock_timeout(error: AnyDatabaseError) -> bool:
     return getattr(error.__cause__, "sqlstate", None) == LOCK_TIMEOUT
 
 

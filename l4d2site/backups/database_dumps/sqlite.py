@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection
 
 from jobs.database import find_database_file, write_turn
@@ -37,7 +37,7 @@ def dump(path: Path) -> None:
             connection.connection.backup(copy, progress=_let_signals_in)
             # A single file, without a log beside it.
             copy.execute("PRAGMA journal_mode=DELETE")
-    except (DatabaseError, sqlite3.Error) as error:
+    except (AnyDatabaseError, sqlite3.Error) as error:
         raise DumpError(
             f"The database could not be copied: {error}. Look whether it can be read, and whether "
             "BACKUP_DIR has space for it."

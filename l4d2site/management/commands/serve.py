@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection
 
 from hostops.command_ends import tell, tell_or_raise
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         self.check()
         try:
             call_command("migrate", verbosity=0)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             if not is_away(error):
                 raise
             raise CommandError(f"The database does not answer: {error}") from None
@@ -76,7 +76,7 @@ def has_registered(pid: int) -> bool:
     """Return whether the process with a pid has registered as a worker of this machine's host."""
     try:
         return Worker.objects.alive().filter(host__name=settings.HOST_NAME, pid=pid).exists()
-    except DatabaseError as error:
+    except AnyDatabaseError as error:
         if not is_away(error):
             raise
         connection.close()  # The next call makes a new one.

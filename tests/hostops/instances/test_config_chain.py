@@ -17,6 +17,7 @@ from hostops.layout import HostLayout
 from hostops.specs import InstanceSpec, SpecBan
 
 CFG = "left4dead2/cfg"
+BANS_PATH = f"{CFG}/saferoom/95-bans.cfg"
 SPEC = InstanceSpec("alpha", 27015)
 
 Write = Callable[[str, str, str | bytes], Path]
@@ -136,13 +137,13 @@ class TestBans:
         bans = tuple(SpecBan(f"STEAM_1:0:{number}") for number in range(1000, 1400))
         chain = chain_of(layout, bans=bans)
         lines = lines_of(chain, "saferoom/95-bans.cfg")
-        assert 4096 - 24 < len(chain.files[config_chain.BANS_PATH]) <= 4096
+        assert 4096 - 24 < len(chain.files[BANS_PATH]) <= 4096
         assert lines == [f"banid 0 {ban.steam_id}" for ban in bans[: len(lines)]]
         assert f"{400 - len(lines)} of 400 bans are not in it" in warnings_of(chain)
         write("maps", "server.cfg", "".join(f"sv_tags {number:0500}\n" for number in range(13)))
         chain = chain_of(layout, "maps", bans=bans)
         copies = len(chain.files[f"{CFG}/saferoom/10-maps.cfg"])
-        assert 7168 - 24 < copies + len(chain.files[config_chain.BANS_PATH]) <= 7168
+        assert 7168 - 24 < copies + len(chain.files[BANS_PATH]) <= 7168
 
     @pytest.mark.parametrize(
         ("content", "words"),

@@ -20,7 +20,7 @@ def prepare(root: Path, output: Output | None = None) -> dict[str, object]:
     callbacks = Callbacks(output.on_line) if output else Callbacks()
     instance = instance_of(root)
     layering = layers.Layering("overlay")
-    instance_files.prepare(
+    instance_files.write_launch_plan(
         HostLayout(root), instance, layering, {"HOME": "/home"}, callbacks, is_boxed=True
     )
     plan: dict[str, object] = json.loads(instance.launch_path.read_text())

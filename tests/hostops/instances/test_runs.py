@@ -32,6 +32,10 @@ from tests.ports import find_free_port
         ("signal killed\n", CrashedRun(3), ""),
         ("nonsense", CrashedRun(3), ""),
         ("a b c d e", CrashedRun(3), ""),
+        ("signal killed RTMIN+3", CrashedRun(3, exit_signal="SIGRTMIN+3"), "SIGRTMIN+3"),
+        # A game without a box can have written it; the database takes 16 characters.
+        ("signal killed " + "A" * 60, CrashedRun(3), ""),
+        ("exit-code exited " + "9" * 60, CrashedRun(3), ""),
     ],
 )
 def test_the_end_of_a_run_is_read(text: str, crash: CrashedRun, how: str) -> None:

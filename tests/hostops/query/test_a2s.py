@@ -1,11 +1,12 @@
 """The parsers of A2S answers, over bytes; test_simulator_srcds.py asks a running server."""
 
 import random
+import select
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -120,6 +121,34 @@ def test_fragments_make_an_answer_in_any_order_and_twice() -> None:
     assert a2s.join_fragments([last, first]) is None
     assert a2s.join_fragments([last, first, first]) is None
     assert a2s.join_fragments([last, first, middle]) == b"Emidend"
+
+
+def test_what_is_kept_of_answers_in_parts_is_limited() -> None:
+    assembly = a2s.Assembly()
+    for _ in range(1000):
+        assert assembly.add(split(0, 2, b"x" * 1000)) is None, "the same part again"
+    for number in range(65):
+        assert assembly.add(split(number, 255, b"x" * 1000, answer_id=8)) is None
+    with pytest.raises(QueryError, match="too long"):
+        assembly.add(split(65, 255, b"x" * 1000, answer_id=8))
+    for answer_id in range(1000):
+        assembly.add(split(0, 2, b"x" * 1000, answer_id))
+    assert assembly.add(split(0, 2, b"\xff\xff\xff\xffE", 5000)) is None
+    assert assembly.add(split(1, 2, b"nd", 5000)) == b"End"
+
+
+def test_a_server_that_sends_without_end_keeps_nobody_waiting() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        with closing(a2s.Inquiry(*server.getsockname())) as inquiry:
+            inquiry.ask()
+            _, client = server.recvfrom(2048)
+            for _ in range(a2s.MOST_DATAGRAMS):
+                server.sendto(split(0, 2, b"x"), client)
+            server.sendto(b"\xff\xff\xff\xffI" + INFO, client)
+            assert inquiry.collect() is None, "the rest is left for the next time"
+            wait_until(lambda: select.select([inquiry], [], [], 0)[0], 10, "nothing is left")
+            assert inquiry.collect()
 
 
 def test_fragments_that_disagree_are_a_query_error() -> None:

@@ -3,6 +3,8 @@
 import socket
 from contextlib import ExitStack, closing
 
+import pytest
+
 from hostops.query.a2s import MOST_CHALLENGES, ServerInfo
 from hostops.query.a2s_sweep import Sweep
 from tests.hostops.query.test_a2s import INFO, server_that_answers
@@ -43,17 +45,30 @@ def test_each_is_asked_at_its_own_address() -> None:
             assert sweep.answers.keys() == {here, other_port}
 
 
-def test_an_answer_from_another_address_is_passed_over() -> None:
+@pytest.mark.parametrize(
+    "is_at_the_servers_port", [True, False], ids=["other address", "other port"]
+)
+def test_an_answer_from_a_stranger_is_passed_over(is_at_the_servers_port: bool) -> None:
     with (
-        server_that_answers(lambda *_: []) as port,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
-        closing(Sweep({port: "127.0.0.1"}, 0.2)) as sweep,
     ):
-        stranger.bind(("127.0.0.2", port))
-        (answers_to,) = sweep.ports
-        stranger.sendto(ANSWER, ("127.0.0.1", answers_to))
-        wait_until(sweep.collect, 10, "the sweep does not end")
-        assert sweep.answers == {}
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        stranger.bind(("127.0.0.2", port) if is_at_the_servers_port else ("127.0.0.1", 0))
+        with closing(Sweep({port: "127.0.0.1"}, 0.2)) as sweep:
+            _, client = silent.recvfrom(2048)
+            stranger.sendto(ANSWER, client)
+            wait_until(sweep.collect, 10, "the sweep does not end")
+            assert sweep.answers == {}
+
+
+def test_a_server_whose_address_nobody_knows_is_silent_and_the_others_are_asked() -> None:
+    with server_that_answers(lambda *_: [ANSWER]) as port:
+        addresses = {port: "127.0.0.1", 27015: "no-such-host.invalid"}
+        with closing(Sweep(addresses, 5)) as sweep:
+            wait_until(sweep.collect, 10, "the sweep does not end")
+            assert sweep.answers.keys() == {port}
 
 
 def test_a_challenge_is_answered_and_an_answer_in_parts_is_joined() -> None:
@@ -68,6 +83,17 @@ def test_a_challenge_is_answered_and_an_answer_in_parts_is_joined() -> None:
 
     with server_that_answers(answer) as port:
         assert ask(port)[port].map == "c7m1_docks"
+
+
+def test_a_server_that_sends_without_end_takes_no_time_and_no_room_from_another() -> None:
+    part = b"\xfe\xff\xff\xff\x07\x00\x00\x00\x02\x00\xb0\x04"
+    with (
+        server_that_answers(lambda *_: [part] * 2000) as flooding,
+        server_that_answers(lambda *_: [ANSWER]) as fine,
+        closing(Sweep(dict.fromkeys((flooding, fine), "127.0.0.1"), BUSY_SECONDS)) as sweep,
+    ):
+        wait_until(sweep.collect, 10, "the sweep does not end")
+        assert sweep.answers.keys() == {fine}
 
 
 def test_a_lost_answer_is_asked_for_again() -> None:
@@ -97,20 +123,8 @@ def test_who_answers_with_challenges_alone_is_not_asked_for_ever() -> None:
 
     with server_that_answers(answer) as port:
         assert ask(port, timeout_seconds=BUSY_SECONDS) == {}
-    # The first query, a second one half-way, and an answer to that many challenges.
-    assert len(requests) == 2 + MOST_CHALLENGES
-
-
-def test_an_answer_from_a_stranger_is_passed_over() -> None:
-    with (
-        server_that_answers(lambda *_: []) as port,
-        closing(Sweep({port: "127.0.0.1"}, 0.2)) as sweep,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
-    ):
-        (answers_to,) = sweep.ports
-        stranger.sendto(ANSWER, ("127.0.0.1", answers_to))
-        wait_until(sweep.collect, 10, "the sweep does not end")
-        assert sweep.answers == {}
+    # The first query and a second one half-way, each with answers to that many challenges.
+    assert len(requests) == 2 * (1 + MOST_CHALLENGES)
 
 
 def test_a_sweep_of_nobody_is_over_at_once() -> None:

@@ -132,26 +132,26 @@ class TestRest:
     def test_it_goes_on_until_anybody_commits(self, host: Host) -> None:
         rest = Rest(60)
         for commit in (change, lambda: elsewhere(change).join()):
-            assert not rest.goes_on()
+            assert rest.begin_round()
             # PostgreSQL could only answer this at the cost of a query.
-            assert rest.goes_on() == (connection.vendor == "sqlite")
+            assert rest.begin_round() == (connection.vendor != "sqlite")
             commit()
-        assert not rest.goes_on()
+        assert rest.begin_round()
 
     def test_it_ends_after_its_time_or_when_told(self, host: Host) -> None:
         rest = Rest(0)
-        assert not rest.goes_on()
-        assert not rest.goes_on()
+        assert rest.begin_round()
+        assert rest.begin_round()
         rest = Rest(60)
-        rest.goes_on()
+        rest.begin_round()
         rest.end()
-        assert not rest.goes_on()
+        assert rest.begin_round()
 
     def test_a_lost_connection_ends_it(self, host: Host) -> None:
         rest = Rest(60)
-        rest.goes_on()
+        rest.begin_round()
         connection.close()
-        assert not rest.goes_on()
+        assert rest.begin_round()
 
 
 class TestFileWatch:

@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from jobs.live import rendered_commands
+from jobs.live.change_versions import read_versions
 from jobs.live.page_topics import PageTopic
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Snapshot
 from jobs.models import Job, JobLog, JobStage, JobState
@@ -31,6 +32,21 @@ def job(server: Server) -> Job:
             created_at=EVENING + timedelta(milliseconds=milliseconds),
         )
     return job
+
+
+def test_a_change_that_is_committed_late_is_noticed(server: Server, job: Job, alice: User) -> None:
+    """Its time is older than the newest that was seen, and there are as many rows."""
+    newest = timezone.now()
+    Job.objects.update(state=JobState.FAILED, updated_at=newest)
+    other = Job.objects.create(operation="start", server=server)
+    Job.objects.filter(pk=other.pk).update(updated_at=newest - timedelta(milliseconds=9))
+    seen = read_versions([alice.pk, None])
+    assert read_versions([alice.pk, None]) == seen
+    late = newest - timedelta(milliseconds=5)
+    Job.objects.filter(pk=other.pk).update(state=JobState.CANCELLED, updated_at=late)
+    assert all(
+        one != other for one, other in zip(read_versions([alice.pk, None]), seen, strict=True)
+    )
 
 
 def read(topic: PageTopic, after: int = 0, until: int | None = None) -> list[str]:

@@ -22,7 +22,7 @@ def check(job_id: int) -> ActiveJob:
 def blockers(running: Sequence[ActiveJob], queued: Sequence[ActiveJob]) -> list[ActiveJob | None]:
     """Return what each queued job waits for, oldest first."""
     rules = Rules(HERE, running)
-    return [rules.find_blocker(job) for job in queued]
+    return [rules.admit(job) for job in queued]
 
 
 def test_jobs_of_different_servers_run_side_by_side() -> None:
@@ -67,11 +67,11 @@ def test_an_exclusive_job_runs_alone_and_does_not_wait_for_another_host() -> Non
 
 def test_it_tells_when_nothing_more_may_run() -> None:
     rules = Rules(HERE, [start(1, 1)])
-    rules.find_blocker(start(2, 1))
+    rules.admit(start(2, 1))
     assert not rules.is_closed
     assert rules.busy_server_ids == [1]
     rules = Rules(HERE, [start(1, 1)])
-    rules.find_blocker(install(2))
+    rules.admit(install(2))
     assert rules.is_closed
 
 

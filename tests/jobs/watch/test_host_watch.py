@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import (
     SILENT_NOTE,
     CrashedRun,
@@ -111,6 +112,28 @@ class TestStates:
         assert (server.last_error, server.state_remark) == (error, ""), "it is said twice"
         server = tell(fake_host, watch, RUNNING)
         assert (server.state_label, server.last_error) == ("running", "")
+
+    def test_a_console_that_cannot_be_read_keeps_no_other_server_from_its_state(
+        self,
+        watch: HostWatch,
+        fake_host: FakeHost,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def refuse(*_arguments: object, **_options: object) -> None:
+            raise UntrustedFileError("console is a link where a folder belongs.")
+
+        Server.objects.create(
+            name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
+        )
+        fake_host.told |= {"alpha": CRASHED, "beta": replace(RUNNING, name="beta")}
+        monkeypatch.setattr(fake_host, "read_console", refuse)
+        watch.store_states()
+        states = dict(Server.objects.values_list("name", "actual_state"))
+        assert states == {"alpha": ActualState.CRASHED, "beta": ActualState.RUNNING}
+        assert Crash.objects.get().detail == "Crashed (SIGSEGV). It printed nothing."
+        assert "server alpha: its console cannot be read" in caplog.text
 
     def test_nothing_is_written_while_nothing_changes(self, watch: HostWatch) -> None:
         before = Server.objects.values().get()
@@ -560,6 +583,19 @@ class TestRestarts:
         Job.objects.update(state=JobState.FAILED, created_at=timezone.now() - timedelta(hours=1))
         watch.store_states()
         assert Job.objects.count() == 1
+
+    def test_a_crash_after_the_clock_was_set_back_is_restarted_from(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, server: Server
+    ) -> None:
+        job = enqueue("start", server=server, requested_by=None)
+        ahead = timezone.now() + timedelta(hours=1)
+        Job.objects.filter(pk=job.pk).update(
+            state=JobState.SUCCEEDED, created_at=ahead, started_at=ahead, finished_at=ahead
+        )
+        tell(fake_host, watch, due)
+        assert Job.objects.filter(state=JobState.QUEUED).count() == 1
+        watch.store_states()
+        assert Job.objects.filter(state=JobState.QUEUED).count() == 1
 
     def test_two_workers_that_looked_at_the_same_moment_queue_one_job(
         self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, host: Host

@@ -92,11 +92,14 @@ def test_a_watchdog_of_another_process_is_none_of_ours(
     assert SystemdNotifier().longest_turn_seconds == float("inf")
 
 
-def test_without_systemd_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd = SystemdNotifier()
     systemd.ready()
     systemd.turn(1, True)
+    assert caplog.records == []
 
 
 def test_a_manager_that_is_away_stops_no_job(

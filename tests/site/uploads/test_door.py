@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -20,13 +21,20 @@ from django.utils import timezone
 
 from l4d2site.accounts.models import OwnQuotas
 from l4d2site.accounts.password_changes import MUST_CHANGE
-from l4d2site.uploads import writing
+from l4d2site.uploads import UploadDoor, access, writing
 from l4d2site.uploads.tus_headers import TusRefusedError
 from servers import store
 from servers.models import Overlay, Upload, UploadPart, UploadState
 from servers.store import begin_upload, discard, path_of, remove_abandoned, upload_files
 from tests.site.gate.asgi import Exchange
-from tests.site.uploads.door import BODY, DoorClient, encode, location_of, text_of
+from tests.site.uploads.door import (
+    BODY,
+    DoorClient,
+    encode,
+    location_of,
+    nothing_here,
+    text_of,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,6 +51,44 @@ def door(alice: User) -> DoorClient:
 async def waiting(predicate: Callable[[], bool]) -> None:
     """Wait until something is so, while the event loop runs."""
     await asyncio.to_thread(wait_until, predicate, 10, "the door does not get that far")
+
+
+def test_a_request_that_is_cancelled_while_its_file_is_opened_leaves_no_lock(
+    upload: Upload, alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "part"
+    path.touch()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def open_slowly(_part: UploadPart) -> int:
+        begun.set()
+        assert goes_on.wait(10)
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def is_free() -> bool:
+        with path.open("wb") as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    monkeypatch.setattr(store, "open_file", open_slowly)
+    part = UploadPart(upload=upload, path="a.vpk", size=10)
+    found = access.Found(part, upload, alice.pk, offset=0)
+    door = UploadDoor(nothing_here)
+
+    async def cancel_it() -> None:
+        task = asyncio.create_task(door._write(found, 0, None))
+        await waiting(begun.is_set)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        goes_on.set()
+
+    asyncio.run(cancel_it())
+    door._disk.shutdown()
+    assert is_free()
 
 
 def test_a_file_comes_in_pieces_and_is_whole(door: DoorClient, upload: Upload) -> None:
