@@ -385,7 +385,7 @@ def _status(host: Host, options: argparse.Namespace, _cancel: CancelToken) -> in
     if options.json:
         print(json.dumps({name: asdict(status) for name, status in statuses.items()}, indent=2))
     elif not statuses:
-        print("There are no servers on this host: make one with initialize.")
+        print(f"There are no servers in {options.root}: make one with initialize.")
     else:
         for status in statuses.values():
             print(_plain(_describe(status)))

@@ -6,7 +6,7 @@ has is not known. So a name counts as used if any branch would read it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 PORT_FIELD = "the port is a field of the server"
 ADDRESS_FIELD = (
@@ -183,3 +183,14 @@ _CONTROLS = {
     "\x1b": "escape",
     "\x7f": "delete",
 }
+
+
+_ECHO = 'rcon from "'
+"""Begins what the engine prints of each command that it gets over RCON."""
+
+
+def find_last_said(lines: Sequence[str]) -> str:
+    """Return the last line that is not blank, and if there is one, none that echoes a command over RCON."""
+    said = [line.strip() for line in lines if line.strip()]
+    own = [line for line in said if not line.startswith(_ECHO)]
+    return (own or said or [""])[-1]

@@ -199,11 +199,28 @@ def require_files(files: Iterable[ManifestFile]) -> None:
             f"{len(files):,} files are more than the {MAX_FILES:,} that an overlay can have."
         )
     require_paths(file.path for file in files)
+    if len(folders_of((file.path for file in files), MAX_FILES)) > MAX_FILES:
+        raise ManifestError(
+            f"These files are in more than {MAX_FILES:,} folders, which is more than an overlay can have."
+        )
     for file in files:
         if not SHA256.fullmatch(file.sha256):
             raise ManifestError(f"{file.path!r} has {file.sha256[:80]!r}, which is no SHA-256.")
         if not 0 <= file.size <= MAX_FILE_BYTES:
             raise ManifestError(f"{file.path!r} cannot have {file.size:,} bytes.")
+
+
+def folders_of(paths: Iterable[str], most: int | None = None) -> set[str]:
+    """Return the folders that files at these paths are in: all, or if there are more, `most` and one."""
+    folders: set[str] = set()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            if most is not None and len(folders) > most:
+                return folders
+            folder = folder.rpartition("/")[0]
+    return folders
 
 
 def _require_path(path: str) -> None:

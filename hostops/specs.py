@@ -17,6 +17,7 @@ from hostops.config_text import require_config as require_config
 from hostops.console_commands import MOVING as MOVING
 from hostops.console_commands import NO_COMMANDS as NO_COMMANDS
 from hostops.console_commands import SECRETS as SECRETS
+from hostops.console_commands import find_last_said as find_last_said
 from hostops.console_commands import names_used as names_used
 from hostops.console_commands import split_commands as split_commands
 from hostops.console_commands import split_words as split_words
@@ -35,6 +36,7 @@ from hostops.launch_arguments import take_bind_address as take_bind_address
 from hostops.manifests import SHA256 as SHA256
 from hostops.manifests import ManifestError as ManifestError
 from hostops.manifests import ManifestFile as ManifestFile
+from hostops.manifests import folders_of as folders_of
 from hostops.manifests import is_seed_path as is_seed_path
 from hostops.manifests import is_visible as is_visible
 from hostops.manifests import read_known_files as read_known_files

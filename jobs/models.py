@@ -435,6 +435,11 @@ class Job(models.Model):
         return name_subject(self.server_name, self.overlay_name, self.host_name)
 
     @property
+    def is_start(self) -> bool:
+        """Whether it starts or restarts a server."""
+        return self.operation in STARTS
+
+    @property
     def is_active(self) -> bool:
         """Whether the job waits or runs."""
         return self.state in ACTIVE_STATES

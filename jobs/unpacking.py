@@ -33,6 +33,7 @@ from hostops.specs import (
     OverlayReport,
     UnpackedFile,
     UnpackLimits,
+    folders_of,
     require_files,
 )
 from jobs.database import is_away, outage_log
@@ -126,7 +127,7 @@ class Budget:
     def take(self, files: Sequence[UnpackedFile]) -> None:
         """Subtract what an archive unpacked to."""
         self._bytes += sum(file.size for file in files)
-        self._entries += len(files)
+        self._entries += len(files) + len(folders_of(file.path for file in files))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def find_unfinished_upgrade(error: BaseException) -> Outage | None:
         connection.close()  # Django may call this in a thread that nothing else uses.
 
 
-def describe_outage(error: DatabaseError) -> str:
+def describe_outage(error: Exception) -> str:
     """Return what to print when `error` has ended a command; empty if the cause is a wrong statement."""
     if outage := find_outage(error):
         return f"The database {outage}: {' '.join(str(error).split())}"

@@ -483,7 +483,9 @@ JOB_WORKER_POLL_SECONDS = read(
     "JOB_WORKER_POLL_SECONDS", read_float, "a number of seconds", default=1.0
 )
 require(
-    0 < JOB_WORKER_POLL_SECONDS <= 3600, "JOB_WORKER_POLL_SECONDS", "between 0 and 3600 seconds"
+    0 < JOB_WORKER_POLL_SECONDS <= 3600,
+    "JOB_WORKER_POLL_SECONDS",
+    "more than 0, and at most 3600 seconds",
 )
 JOB_WORKER_CONCURRENCY = read("JOB_WORKER_CONCURRENCY", read_int, "a whole number", default=4)
 require(1 <= JOB_WORKER_CONCURRENCY <= 64, "JOB_WORKER_CONCURRENCY", "between 1 and 64")

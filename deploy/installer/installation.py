@@ -173,11 +173,28 @@ class Installation:
                 "manager while they run.",
                 "docs/deploy.md, “Changing the driver”, says how.",
             )
+        self._require_restorable()
         databases.require_same(
             self._answers.database,
             self._last.database,
             settings_files.known_value("DATABASE_URL"),
         )
+
+    def _require_restorable(self) -> None:
+        """Raise `InstallError` if a backup is to be put back and cannot be: before its keys replace others."""
+        if self._archive is None:
+            return
+        if not self._archive.is_file():
+            raise InstallError(
+                f"There is no backup {self._archive}.", "Name the file with --restore."
+            )
+        if releases.current() and self._machine.succeeds(
+            *units.worker_systemctl(self._answers), "is-active", "--quiet", places.WORKER_UNIT
+        ):
+            raise InstallError(
+                "A panel runs here, whose database and keys the backup would replace.",
+                "To do that, stop it first, worker and web process: docs/deploy.md, “Backups”, says how.",
+            )
 
     def _install_packages(self) -> None:
         if not self._answers.has_packages:
@@ -230,9 +247,9 @@ class Installation:
         units.install_accounts(self._machine, self._source)
 
     def _write_settings(self) -> None:
+        self._keys_before = settings_files.known_value("SECRETS_KEYS")
         given = settings_files.Given(
-            self._find_database(),
-            settings_files.known_value("SECRETS_KEYS") or settings_files.make_fernet_key(),
+            self._find_database(), self._keys_before or settings_files.make_fernet_key()
         )
         page = settings_files.read_page(self._source)
         settings_files.write(self._machine, self._answers, self._last, page, given)
@@ -260,7 +277,7 @@ class Installation:
             )
         line = self._manage("restore", "--print-keys", copy)
         if keys := env_files.parse(line).get("SECRETS_KEYS"):
-            settings_files.replace_keys(self._machine, keys)
+            settings_files.replace_keys(self._machine, keys, self._keys_before)
         self._say(self._manage("restore", copy).rstrip())
 
     def _migrate(self) -> None:

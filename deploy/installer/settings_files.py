@@ -58,19 +58,27 @@ def write(machine: Machine, answers: Answers, last: Answers, page: str, given: G
 
 
 def write_passphrase(machine: Machine, given: Path | None) -> None:
-    """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one."""
+    """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one.
+
+    The one before is kept beside it: it opens the backups that it has sealed.
+    """
+    group = "root" if machine.is_dry_run else places.WORKER_ACCOUNT
     if given is not None:
         text = env_files.read_text(given)
+        if places.PASSPHRASE.exists():
+            before = env_files.read_text(places.PASSPHRASE)
+            if before != text:
+                machine.write(places.PASSPHRASE_BEFORE, before, mode=0o640, group=group)
     elif places.PASSPHRASE.exists():
         return
     else:
         text = f"{secrets.token_urlsafe(32)}\n"
-    group = "root" if machine.is_dry_run else places.WORKER_ACCOUNT
     machine.write(places.PASSPHRASE, text, mode=0o640, group=group)
 
 
-def replace_keys(machine: Machine, keys: str) -> None:
-    """Replace the SECRETS_KEYS of both sides with these."""
+def replace_keys(machine: Machine, keys: str, before: str) -> None:
+    """Set the SECRETS_KEYS of both sides to these, and behind them those from `before`, which still decrypt."""
+    keys = ",".join(dict.fromkeys(filter(None, [*keys.split(","), *before.split(",")])))
     for path, group in ((WEB, places.WEB_ACCOUNT), (WORKER, places.WORKER_ACCOUNT)):
         text = env_files.change(env_files.read_text(path), {"SECRETS_KEYS": keys})
         machine.write(path, text, mode=0o640, group=group)

@@ -202,6 +202,9 @@ class _Moves:
             rest = ["addons", *rest]
         elif rest[0].lower() in INNER:
             rest[0] = self._rename(rest[0])
+        elif rest[0].lower() in _IN_SOURCEMOD:
+            self._moved[SOURCEMOD_DIR].append(path)
+            rest = ["addons", "sourcemod", *rest]
         else:
             self._look_for_another_root(path, rest)
         if rest[0] == "addons" and len(rest) > 2:

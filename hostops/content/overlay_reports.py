@@ -36,8 +36,10 @@ def report_overlay(
     try:
         files = list_files(overlay)
     except UntrustedFileError as error:
+        # Without the path of the host's folder, which may be one that is about to be renamed.
+        why = str(error).replace(str(overlay), name)
         fault = ContentFinding(
-            "unreadable", ContentSeverity.WARNED, f"It cannot be looked at: {error}"
+            "unreadable", ContentSeverity.WARNED, f"It cannot be looked at: {why}"
         )
         return OverlayReport(name, "", 0, 0, (fault,))
     roots, _ = find_roots([overlay])

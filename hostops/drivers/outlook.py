@@ -27,8 +27,10 @@ def tell_giving_up(status: InstanceStatus, restarts: int) -> InstanceStatus:
     """Add that a crashed server stays down after this many restarts, and what to do."""
     lead = f"Crashed{_how(status)}, gave up after {restarts} restarts within {_MINUTES} minutes."
     cure = f"Look at why, then start it: {RESTART_BUDGET} restarts are allowed again."
+    # The detail comes last. It may end with a line of the console, such as `command "sv_password"`, and what
+    # follows the name of a password is masked.
     return replace(
-        status, note="gave up", detail=" ".join(filter(None, (lead, status.detail, cure)))
+        status, note="gave up", detail=" ".join(filter(None, (lead, cure, status.detail)))
     )
 
 

@@ -310,6 +310,7 @@ def _tell_last_words(instance: InstanceLayout, callbacks: Callbacks) -> None:
         return
     lines = console_files.last_lines(instance, last_run.run, LAST_WORDS)
     if lines:
-        callbacks.warn(f"The last {len(lines)} lines of the console of {instance.name}:")
+        count = f"{len(lines)} lines" if len(lines) > 1 else "line"
+        callbacks.warn(f"The last {count} of the console of {instance.name}:")
     for line in lines:
         callbacks.warn(line)

@@ -13,6 +13,7 @@ import stat
 
 from hostops.box.game import most_file_bytes
 from hostops.callbacks import Callbacks
+from hostops.console_commands import find_last_said
 from hostops.errors import HostError
 from hostops.instances import records
 from hostops.layout import InstanceLayout
@@ -40,6 +41,7 @@ _RUN_LOG = re.compile(r"([1-9][0-9]{0,8})\.log", re.ASCII)
 
 MAX_COMMAND_BYTES = 4095  # A write of up to PIPE_BUF bytes, with its line end, is never split.
 _TAIL_BYTES = 64 * 1024
+_LINES_SEARCHED = 50
 _LAST_WORDS_BYTES = 256 * 1024
 _LINE_COST = 64  # of a line besides its text, when stored
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
@@ -218,9 +220,8 @@ def end_of_console(instance: InstanceLayout) -> ConsolePosition:
 
 
 def last_line(instance: InstanceLayout, run: int) -> str:
-    """Return the last line of a run that is not blank, or an empty text."""
-    lines = last_lines(instance, run, 1)
-    return lines[0].strip() if lines else ""
+    """Return the last line of a run that says something of its own, or an empty text."""
+    return find_last_said(last_lines(instance, run, _LINES_SEARCHED))
 
 
 def last_lines(instance: InstanceLayout, run: int, count: int) -> list[str]:

@@ -418,7 +418,7 @@ def describe_end(instance: InstanceLayout, run: Run) -> str:
     line = last_line(instance, run.run)
     last_words = f"Its last line was: {line[:300]}" if line else "It printed nothing."
     full = run.walls and describe_fullness(instance, run.run)
-    return f"It ended without having been asked to. {last_words}{full and f' {full}'}"
+    return f"It ended without having been asked to. {full and f'{full} '}{last_words}"
 
 
 def read_end(instance: InstanceLayout, run: Run) -> End | None:

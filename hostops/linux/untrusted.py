@@ -242,9 +242,7 @@ def list_names(folder: int, max_entries: int) -> list[str]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in islice(entries, max_entries + 1)]
     if len(names) > max_entries:
-        raise UntrustedFileError(
-            f"{_path_of(folder)} holds more than {max_entries:,} files, and is not gone through."
-        )
+        raise UntrustedFileError(_describe_too_many(folder, max_entries))
     return names
 
 
@@ -313,7 +311,10 @@ def walk(
         files: list[tuple[str, os.stat_result]] = []
         try:
             left = None if max_entries is None else max_entries - count
-            names = _first_names(here, left) if takes_what_it_can else _all_names(here, left)
+            if takes_what_it_can or left is None:
+                names = _first_names(here, left)
+            elif len(names := _first_names(here, left + 1)) > left:
+                raise UntrustedFileError(_describe_too_many(folder, max_entries or 0))
             count += len(names)
             if on_names:
                 on_names(len(names))
@@ -410,8 +411,8 @@ def _hoist(source: int, name: str, top: int, number: int) -> int:
         return number
 
 
-def _all_names(folder: int, most: int | None) -> list[str]:
-    return os.listdir(folder) if most is None else list_names(folder, most)
+def _describe_too_many(folder: int, most: int) -> str:
+    return f"{_path_of(folder)} holds more than {most:,} files, and is not gone through."
 
 
 def _first_names(folder: int, most: int | None) -> list[str]:

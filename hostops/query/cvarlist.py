@@ -17,7 +17,7 @@ _MOST_CHARS = 4_096
 
 _ROW = re.compile(
     r"(?P<name>\S{1,128}) *: (?P<value>cmd|-?[0-9.]{1,32}|-?nan|-?inf) *: "
-    r"(?P<flags>[^:]{0,200}?) *: ?(?P<help>.*)"
+    r"[^:]*+: ?(?P<help>.*)"
 )
 _END = re.compile(r" *[0-9]+ total convars/concommands")
 

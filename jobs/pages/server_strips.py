@@ -170,12 +170,16 @@ def read_failure_lines(job: Job) -> tuple[JobLog, ...]:
     newest = JobStage.objects.filter(job=OuterRef("job")).order_by("-first_seq", "-pk")
     began = Coalesce(Subquery(newest.values("first_seq")[:1]), 0)
     lines = job.logs.annotate(stage_began=began).order_by("-seq")[:LINES_OF_FAILURE]
-    return tuple(
+    told = [
         line
         for line in reversed(lines)
         if (line.seq >= line.stage_began or line.stream == LogStream.STDERR)
         and (not job.error or line.line.strip() not in job.error)
-    )
+    ]
+    # A heading of lines that the error contains.
+    while told and told[-1].line.rstrip().endswith(":"):
+        told.pop()
+    return tuple(told)
 
 
 def find_remedy(server: Server, job: Job) -> Remedy | None:

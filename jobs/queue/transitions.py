@@ -37,7 +37,8 @@ from servers.models import ActualState, DesiredState, Host, Run, Server
 logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = gettext_noop(
-    "The worker stopped while the job ran, so nobody knows how far it got."
+    "The worker stopped while the job ran, so nobody knows how far it got. Another try goes on from "
+    "what is there."
 )
 WORKER_LOST_JOB = "worker lost the job to an unexpected error, which is in the log of the worker"
 """Why a job fails that its worker cannot end: the worker is gone, or still runs but has given the job up."""

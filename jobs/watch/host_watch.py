@@ -15,8 +15,16 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
+from django.utils.formats import date_format
 
-from hostops.specs import SILENT_NOTE, CrashedRun, DueRestart, InstanceState, InstanceStatus
+from hostops.specs import (
+    SILENT_NOTE,
+    CrashedRun,
+    DueRestart,
+    InstanceState,
+    InstanceStatus,
+    find_last_said,
+)
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import append_job_log_line
@@ -117,11 +125,14 @@ class HostWatch:
             return replace(status, due_restart=None)
         number = f"{due.number} of {due.budget}"
         if takes_jobs:
-            return replace(status, note=f"restarting ({number})")
+            at = date_format(timezone.localtime(datetime.fromtimestamp(due.due_at, UTC)), "H:i:s T")
+            # Before the detail, which may end with a line of the console, as in `tell_giving_up`.
+            detail = f"It is started again at {at}, unless it is kept stopped. {status.detail}"
+            return replace(status, note=f"restarting ({number})", detail=detail)
         return replace(
             status,
             note="to be restarted",
-            detail=f"{status.detail} It is started again ({number}) once host {self._host.name} takes jobs.",
+            detail=f"It is started again ({number}) once host {self._host.name} takes jobs. {status.detail}",
         )
 
     def _look_at(
@@ -168,7 +179,7 @@ class HostWatch:
     def _describe_crash(self, server: Server, crash: CrashedRun) -> Crash:
         lines = last_words(server, crash.run)
         how = f"Crashed ({crash.how})." if crash.how else "Crashed; how it ended is not known."
-        last_line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        last_line = find_last_said(lines)
         said = f"Its last line was: {last_line[:300]}" if last_line else "It printed nothing."
         return Crash(
             server=server,

@@ -47,6 +47,7 @@ LONGEST_REST_SECONDS = 5.0
 """How long nobody looks at bans, admins and players while nothing is committed: some bans end by themselves."""
 FORGET_SECONDS = 3600.0
 SWEEP_LOOK_SECONDS = 60.0
+SIZES_SECONDS = 600.0
 ABANDONED_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for an unfinished check of overlays."""
@@ -151,7 +152,6 @@ class Chores:
                 Chore(self.recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
                 Chore(self._watch.report_host, 60),
                 Chore(self._watch.store_states, 2),
-                Chore(self._watch.store_sizes, 600),
                 Chore(copy_log, CHECKPOINT_SECONDS),
                 Chore(players.store_players, 0.25),
                 Chore(empties.look, 0.25),
@@ -205,14 +205,15 @@ class Chores:
     def _look_at_overlays(self) -> None:
         """Report overlays, the release and the doctor, in a separate thread because it can take seconds.
 
-        Also removes abandoned uploads, and sweeps the panel's store once a day, which only the panel's own
-        machine has.
+        Also measures what servers have written, removes abandoned uploads, and sweeps the panel's store once a
+        day, which only the panel's own machine has.
         """
         with vital("overlays"):
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
             doctor = DoctorWatch(self._worker.host)
             abandoned = Chore(remove_abandoned, ABANDONED_SECONDS)
             sweep = Chore(sweep_store_if_due, SWEEP_LOOK_SECONDS)
+            sizes = Chore(self._watch.store_sizes, SIZES_SECONDS)
             wait_seconds = FIRST_LOOK_SECONDS
             while True:
                 is_asked = self._overlays_due.wait(wait_seconds)
@@ -226,6 +227,8 @@ class Chores:
                     if not self._is_over.is_set():
                         abandoned.do_if_due()
                         sweep.do_if_due()
+                    if not self._is_over.is_set():
+                        sizes.do_if_due()
                 finally:
                     connection.close()
 

@@ -24,6 +24,8 @@ class BusyError(Exception):
 
 ENDING = ".saferoom-backup"
 _PARTIAL = ".partial"
+_OF_DATABASE = ".database"
+"""In the name of a backup of the database alone. No host's name has a dot."""
 _DATE = re.compile(r"\d{8}T\d{6}Z")
 LATE = timedelta(days=2)
 """deploy/ sets up one backup a day: after this long without one, something prevents them."""
@@ -116,11 +118,19 @@ def explaining_a_full_disk() -> Iterator[None]:
         ) from error
 
 
-def new_path(folder: Path, now: datetime, host: str) -> Path:
-    """Return where to put a backup made now: of the next free second. Names sort by time."""
-    while (path := folder / f"{now:%Y%m%dT%H%M%SZ}-{host}{ENDING}").exists():
+def new_path(folder: Path, now: datetime, host: str, *, is_of_database: bool = False) -> Path:
+    """Return where to put a backup made now: of the next free second. Names sort by time.
+
+    `is_of_database` says that it has the database alone.
+    """
+    kind = _OF_DATABASE if is_of_database else ""
+    while (path := folder / f"{now:%Y%m%dT%H%M%SZ}-{host}{kind}{ENDING}").exists():
         now += timedelta(seconds=1)
     return path
+
+
+def _is_of_database(path: Path) -> bool:
+    return path.name.endswith(f"{_OF_DATABASE}{ENDING}")
 
 
 def partial_path(path: Path) -> Path:
@@ -139,7 +149,10 @@ def remove_unfinished(folder: Path, say: Callable[[str], None]) -> list[Path]:
 def remove_old(
     folder: Path, made: Path, *, keep: int, keep_bytes: int, say: Callable[[str], None]
 ) -> list[Path]:
-    """Remove the oldest backups beyond this number and this total size.
+    """Remove the oldest backups of the same kind as `made`, beyond this number and this total size.
+
+    Those of the database alone are one kind: each upgrade makes one, and they must not cost the ones that have
+    everything. The sizes of both kinds count.
 
     The one that was just `made` stays, whatever its size, and counts as the newest. One with a later date was
     made while a clock was ahead, and counts as the oldest: otherwise each new one would cost the one before.
@@ -148,21 +161,24 @@ def remove_old(
     """
     old: list[Path] = []
     kept: list[Path] = []
-    total = 0
 
     def age_key(path: Path) -> tuple[bool, bool, Path]:
         is_ahead = _DATE.match(path.name) is not None and path.name[:16] > made.name[:16]
         return path == made, not is_ahead, path
 
-    for path in sorted(folder.glob(f"*{ENDING}"), key=age_key, reverse=True):
+    sizes: dict[Path, int] = {}
+    for path in folder.glob(f"*{ENDING}"):
         try:
             status = path.stat()
         except OSError as error:
             say(f"{path} is not counted among the backups: {error.strerror}.")
             continue
-        if not stat.S_ISREG(status.st_mode):
-            continue
-        total += status.st_size
+        if stat.S_ISREG(status.st_mode):
+            sizes[path] = status.st_size
+    alike = [path for path in sizes if _is_of_database(path) == _is_of_database(made)]
+    total = sum(sizes.values()) - sum(sizes[path] for path in alike)
+    for path in sorted(alike, key=age_key, reverse=True):
+        total += sizes[path]
         if kept and (len(kept) >= keep or total > keep_bytes):
             old.append(path)
         else:

@@ -19,7 +19,7 @@ from l4d2site.backups.database_dumps import DumpError
 from l4d2site.backups.keeping import LastBackup
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 from servers.models import DesiredState, Server
-from servers.store import get_store
+from servers.store import find_incomplete_versions, get_store
 
 FAULTS = (ArchiveError, DumpError, PassphraseError, HostError, keeping.BusyError, OSError)
 """The errors of a failed backup; their texts are for the panel's operators."""
@@ -102,7 +102,9 @@ def _make(
     # First, as they may take the room that this one needs.
     removed = keeping.remove_unfinished(folder, say)
     passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
-    path = keeping.new_path(folder, timezone.now(), settings.HOST_NAME)
+    path = keeping.new_path(
+        folder, timezone.now(), settings.HOST_NAME, is_of_database=not with_host_files
+    )
     partial = keeping.partial_path(path)
     try:
         with (
@@ -191,6 +193,8 @@ def _fill(
     if with_content:
         say("Adding the store of overlays …")
         writer.add_blobs(get_store())
+        with contextlib.suppress(AnyDatabaseError):  # The schema may be older than this version's.
+            writer.written.incomplete += find_incomplete_versions()
 
 
 def _list_set_up() -> list[str]:

@@ -26,7 +26,7 @@ from l4d2site.backups import archives, database_dumps, host_files, keeping
 from l4d2site.backups.archives import ArchiveError
 from l4d2site.backups.content import ContentReturn
 from servers.models import DesiredState, Host, Server
-from servers.store import get_store
+from servers.store import claim_store, get_store
 
 
 class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not attempted
@@ -126,6 +126,7 @@ def _restore(
             f"The database is put back, but not every file: {_describe(error)} To put all of it "
             f"back, move instances/ and overlays/ out of {layout.root}, and do this again with --replace."
         ) from error
+    claim_store()  # Whichever database it belonged to is replaced.
     try:
         return Restored(_start_again(head.host), cancelled_jobs or 0)
     except (AnyDatabaseError, KeyboardInterrupt) as error:

@@ -2,8 +2,9 @@
 
 import shutil
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -191,6 +192,15 @@ def _read_hosts() -> list[HostFacts]:
     ]
 
 
+def find_machines(workers: Iterable[Worker], now: datetime) -> set[str]:
+    """Return the ids of the boots that workers run in, which are as many as their machines.
+
+    A worker of the boot before may count as alive until its lease is over, but sends no heartbeats.
+    """
+    recent = now - timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS / 2)
+    return {worker.boot_id for worker in workers if worker.heartbeat_at > recent}
+
+
 def _judge(
     host: Host, server_count: int, workers: list[Worker], heard_at: datetime | None, now: datetime
 ) -> HostFacts:
@@ -211,6 +221,11 @@ def _judge(
         fault = _("Host %(host)s has servers, but no worker of it was ever heard from.") % {
             "host": host.name
         }
+    elif len(find_machines(workers, now)) > 1:
+        fault = _(
+            "Host %(host)s: workers of several machines go by this name, so its jobs run now here, now there. "
+            "Give each machine a name of its own (HOST_NAME)."
+        ) % {"host": host.name}
     elif (job_id := find_overdue_job(host, workers)) is not None:
         fault = _(
             "Host %(host)s: job %(job)d could have run for %(seconds)g s, and a thread is free, but its "

@@ -420,13 +420,20 @@ def describe_share(user: User, server: Server) -> str:
     }
 
 
+def has_overcome(server: Server, job: Any) -> bool:
+    """Return whether a server came up after the end of its failed start, so that nothing is to be done."""
+    if not (job.is_start and server.is_up and job.finished_at and server.actual_state_at):
+        return False
+    return bool(server.actual_state_at > job.finished_at)
+
+
 def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:
     """Return the most important thing to know about a server: problems first, then what can wait."""
     if server.actual_state == ActualState.CRASHED and not server.not_heard_of_since:
         signal = vars(server)["crash_signal"]
         text = _("crashed with %(signal)s") % {"signal": signal} if signal else server.last_error
         return Hint("bad", text or _("crashed"), f"{server.get_absolute_url()}crashes/")
-    if job and job.state == "failed":
+    if job and job.state == "failed" and not has_overcome(server, job):
         text = _("%(operation)s failed") % {"operation": job.operation_label}
         return Hint("bad", f"{text}: {job.error}" if job.error else text, job.get_absolute_url())
     if server.spec_faults:

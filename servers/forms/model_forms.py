@@ -245,19 +245,16 @@ class ServerForm(SecretsForm, RowForm):
         return super().show(name, yours, theirs)
 
     def refuse_outdated(self) -> None:
-        """Ask for typed passwords once more if the form is refused: a page does not send them back.
-
-        The owner is locked first, before the rows of the server and its host, because `set_tags` locks the
-        owner.
-        """
+        """Lock the owner before the rows of the server and its host, because `set_tags` locks the owner."""
         lock_person(self.instance.owner)
-        try:
-            super().refuse_outdated()
-        except OutdatedFormError:
-            for secret in ServerSecret:
-                if self.cleaned_data.get(secret.value):
-                    self.add_error(secret.value, _("Enter it again: it is not saved yet."))
-            raise
+        super().refuse_outdated()
+
+    def try_save(self) -> bool:
+        """Store the server as `RowForm` does; ask for typed passwords once more if it cannot be."""
+        is_saved = super().try_save()
+        if not is_saved:
+            self.ask_for_passwords_again()
+        return is_saved
 
     def save(self, commit: bool = True) -> Server:
         """Store the server; of an existing one, only what the form writes.

@@ -45,6 +45,20 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
         self.notes: list[str] = []
         self.set_columns: list[str] = []
 
+    def full_clean(self) -> None:
+        """Check the form; if it is refused, ask once more for the passwords that were typed."""
+        super().full_clean()
+        if self.is_bound and self.errors:
+            self.ask_for_passwords_again()
+
+    def ask_for_passwords_again(self) -> None:
+        """Say at each password that was typed that it has to be typed again: a page does not send it back."""
+        for secret in ServerSecret:
+            name = secret.value
+            is_typed = name in self.fields and self.data.get(self.add_prefix(name))
+            if is_typed and name not in self.errors:
+                self.add_error(name, _("Enter it again: it is not saved yet."))
+
     def add_secret_fields(self) -> None:
         """Add a field for each password, and one that removes the join password."""
         if not has_keys():

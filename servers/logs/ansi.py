@@ -78,6 +78,8 @@ class Look:
 
 
 PLAIN = Look()
+MOST_PIECES = 100
+"""Of one line; what comes behind them looks as the last one. Lines full of colours made pages of 19 MB."""
 # What each code of Select Graphic Rendition (ECMA-48, 8.3.117) changes, except colours.
 CHANGES: dict[int, dict[str, bool | None]] = {
     1: {"is_bold": True},
@@ -151,8 +153,9 @@ def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
     if not text:
         return
     classes = look.classes
-    if pieces and pieces[-1].classes == classes:
-        text = pieces.pop().text + text
+    if pieces and (pieces[-1].classes == classes or len(pieces) >= MOST_PIECES):
+        last = pieces.pop()
+        text, classes = last.text + text, last.classes
     pieces.append(Piece(text, classes))
 
 

@@ -112,7 +112,8 @@ def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpRes
     folder = find_folder(files, read_path(request)) if has_path else open_lone_folders(files)
     if folder is None:
         raise Http404
-    page = Paginator(folder.files, FILES_PER_PAGE).get_page(request.GET.get("page"))
+    entries = [*folder.folders, *folder.files]
+    page = Paginator(entries, FILES_PER_PAGE).get_page(request.GET.get("page"))
     context = describe_version(request, version) | {
         "folder": folder,
         "is_whole": not has_path or not folder.path,

@@ -8,6 +8,7 @@ from servers.store.changed_lines import (
     read_if_text,
     show_changes,
 )
+from servers.store.completeness import find_incomplete_versions
 from servers.store.conflicts import (
     MAX_FILES_READ,
     Conflicts,
@@ -29,6 +30,7 @@ from servers.store.edits import (
     rename_file,
     save_file,
 )
+from servers.store.ownership import ForeignStoreError, claim_store
 from servers.store.panel_store import BlobError, get_store
 from servers.store.removals import (
     find_holders,
@@ -100,6 +102,7 @@ __all__ = [
     "FileChange",
     "FileChangedError",
     "Folder",
+    "ForeignStoreError",
     "Kind",
     "Lack",
     "Need",
@@ -117,6 +120,7 @@ __all__ = [
     "add_part",
     "begin_upload",
     "choose_seed",
+    "claim_store",
     "compare",
     "compare_sides",
     "describe_gap",
@@ -129,6 +133,7 @@ __all__ = [
     "find_folder",
     "find_gap",
     "find_holders",
+    "find_incomplete_versions",
     "find_overlay_holders",
     "free_bytes",
     "get_store",

@@ -14,6 +14,7 @@ from django.dispatch import receiver
 from hostops.specs import read_known_files
 from servers.models import OverlayVersion, Upload
 from servers.store import upload_files
+from servers.store.ownership import require_own_store
 from servers.store.panel_store import get_store
 from servers.store.versions import read_lines
 
@@ -42,7 +43,8 @@ def sweep_store(*, waits: bool = True) -> Swept:
     Blobs have to be older than a day, or than a minute if a version was removed since the last sweep.
 
     Raises `BlobError` if a manifest cannot be read: then nobody knows which files it needs, and nothing is
-    removed. Raises BlockingIOError if somebody is adding, or making a backup, and this is not to wait.
+    removed. `ForeignStoreError`, of the store of another database, is one too. Raises BlockingIOError if
+    somebody is adding, or making a backup, and this is not to wait.
     """
     store = get_store()
     if not store.root.exists():
@@ -51,7 +53,10 @@ def sweep_store(*, waits: bool = True) -> Swept:
         began_at = time.time()
         after_seconds = FRESH_SECONDS if _is_dropped() else float(SWEEP_SECONDS)
         # A store without any blob is not the panel's, but a folder that a worker's machine has for itself.
-        kept = _find_needed() if next(store.walk(), None) else frozenset()
+        kept = frozenset[str]()
+        if next(store.walk(), None):
+            kept = _find_needed()
+            require_own_store(kept)
         removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
         _set_moment(_MARK, began_at)  # What is removed from now on waits for the next sweep.
     return Swept(removed, removed_bytes, len(kept))

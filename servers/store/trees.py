@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from hostops.specs import ManifestFile
 
@@ -14,6 +15,7 @@ class SubFolder:
     path: str
     files: int = 0
     size: int = 0
+    is_folder: ClassVar = True
 
 
 @dataclass(frozen=True)

@@ -381,9 +381,9 @@ def test_a_cancelled_start_leaves_nothing_running(host: Host, root: Path, alpha:
     [
         (
             'echo "map load failed: c1m1_hotel not found or invalid"',
-            "lines of the console of alpha",
+            "of the console of alpha",
         ),
-        ("echo Hello", "lines of the console of alpha"),
+        ("echo Hello", "of the console of alpha"),
         ("trap : INT", "does not react to quit: sending SIGINT"),
         ("", "It runs in a box"),
     ],

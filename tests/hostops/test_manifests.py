@@ -2,12 +2,14 @@
 
 import pytest
 
+from hostops import manifests
 from hostops.manifests import (
     ManifestError,
     ManifestFile,
     is_seed_path,
     read_known_files,
     read_manifest,
+    require_files,
     require_paths,
     require_readable_paths,
     write_manifest,
@@ -85,3 +87,12 @@ def test_a_new_path_that_people_cannot_read_is_refused_and_an_old_one_is_not(
 def test_paths_as_people_write_them_are_taken() -> None:
     paths = ["left4dead2/größe.cfg", "left4dead2/中文.vpk", "x/" * 32 + "a", "a b/c (1).txt"]
     require_readable_paths(paths, paths)
+
+
+def test_files_in_too_many_folders_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder takes room that nobody counts."""
+    monkeypatch.setattr(manifests, "MAX_FILES", 10)
+    files = [ManifestFile(f"{number}/a/b/c", "0" * 64, 1) for number in range(3)]
+    require_files(files)
+    with pytest.raises(ManifestError, match="in more than 10 folders"):
+        require_files([*files, ManifestFile("3/a/b/c", "0" * 64, 1)])

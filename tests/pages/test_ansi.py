@@ -41,6 +41,11 @@ def shown(line: str) -> list[tuple[str, str]]:
         ("\x1b[38mx\x1b[38;5my", [("xy", "")]),
         ("\x1b[999;123456789;31mx", [("x", "fg-1")]),
         ("\x1b[31ma\x1b[31mb", [("ab", "fg-1")]),
+        # Lines full of colours would make pages of many megabytes.
+        (
+            "\x1b[31ma\x1b[32mb" * 60,
+            [*[("a", "fg-1"), ("b", "fg-2")] * 49, ("a", "fg-1"), ("b" + "ab" * 10, "fg-2")],
+        ),
         # What is not a colour is dropped, and so is what would move a cursor or set a title.
         ("a\x1b[2Kb\x1b[10;5Hc\x1b[?25ld\x1b(Be\x1bMf", [("abcdef", "")]),
         ("\x1b]0;title\x07a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", [("alink", "")]),

@@ -230,6 +230,17 @@ def test_what_a_hosts_doctor_found_is_noted_and_everything_works_only_without(
     assert facts()["notes"] == ["Host local: its doctor found 2 faults, 1 thing to do."]
 
 
+def test_two_machines_that_go_by_one_name_are_a_fault(worker: Worker) -> None:
+    other = Worker.objects.get()
+    other.pk, other.boot_id = None, "another boot"
+    other.save()
+    assert "workers of several machines go by this name" in facts(503)["reason"]
+    # As after a reboot: the worker from before is not heard from any more.
+    other.heartbeat_at = timezone.now() - timedelta(seconds=20)
+    other.save()
+    assert "several machines" not in facts()["reason"]
+
+
 def test_a_worker_of_another_version_is_noted(worker: Worker) -> None:
     Worker.objects.update(version="0.0.1")
     (note,) = facts()["notes"]

@@ -22,7 +22,7 @@ from servers.models import (
     OverlayVersion,
     Server,
 )
-from servers.pages import overlay_pages
+from servers.pages import overlay_pages, version_pages
 from servers.store import changed_lines, get_store, read_files
 from servers.store import versions as store_versions
 from tests.overlays import bring, lose
@@ -264,6 +264,19 @@ def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     assert response.headers["Content-Type"] == "application/octet-stream"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Content-Disposition"] == 'attachment; filename="a.cfg"'
+
+
+def test_folders_are_shown_page_by_page_like_files(
+    as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_pages, "FILES_PER_PAGE", 3)
+    overlay = Overlay.objects.create(name="many", owner=alice)
+    bring(overlay, alice, {f"left4dead2/cfg/{number}/a.cfg": "x" for number in range(4)})
+    first = read(as_alice, to_url("version", "many", 1))
+    assert "<bdi>2</bdi>/" in first
+    assert "<bdi>3</bdi>/" not in first
+    url = to_url("version", "many", 1, path="left4dead2/cfg")
+    assert "<bdi>3</bdi>/" in read(as_alice, f"{url}&page=2")
 
 
 def test_plugins_and_what_they_need_are_shown_with_who_has_it(

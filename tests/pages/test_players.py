@@ -44,6 +44,12 @@ def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server)
     assert "40 ms" in page
 
 
+def test_a_server_that_hangs_cannot_tell_who_is_on(as_alice: Client, running: Server) -> None:
+    record_state(running, "running")
+    Server.objects.update(players=None, unanswered_since=timezone.now())
+    assert "so the panel cannot tell who is on." in as_alice.get(URL).content.decode()
+
+
 @pytest.mark.parametrize(
     ("players", "state", "sentence"),
     [
@@ -52,7 +58,7 @@ def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server)
             "running",
             "The server says that 3 people are on. The list follows within seconds.",
         ),
-        (None, "running", "the panel cannot tell who is on"),
+        (None, "running", "It has not yet told how many people are on."),
         (None, "stopped", "It is not running."),
     ],
 )

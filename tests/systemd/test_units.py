@@ -94,7 +94,7 @@ def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> 
     assert given_up["state"] == CRASHED
     assert (given_up["exit_signal"], given_up["restarts"]) == ("SIGSEGV", 5)
     assert str(given_up["detail"]).startswith(
-        "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes. It ended"
+        "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes. Look at why"
     )
     runs = len(list((hurried.root / "instances" / "alpha" / "console").glob("*.log")))
     assert runs == 1 + 5

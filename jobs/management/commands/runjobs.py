@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as AnyDatabaseError
+from django.db import connection
 
 from hostops.command_ends import tell
 from hostops.specs import NAME_PATTERN
@@ -67,6 +68,12 @@ class Command(BaseCommand):
             raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
         keep_private(settings.VAR_DIR)
         try:
+            if not connection.introspection.table_names():
+                raise CommandError(
+                    "There is no panel in this database yet: run script/server first, or set DATABASE_URL to "
+                    "that of the panel.",
+                    returncode=os.EX_UNAVAILABLE,
+                )
             if is_schema_behind():
                 raise CommandError(
                     f"{BEHIND} This worker starts once that is done.", returncode=os.EX_UNAVAILABLE

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from hostops.command_ends import tell
-from servers.store import BlobError, sweep_store
+from servers.store import BlobError, ForeignStoreError, sweep_store
 
 
 class Command(BaseCommand):
@@ -20,6 +20,8 @@ class Command(BaseCommand):
         """Sweep; exit code 1 and the reason if the store cannot determine what it needs."""
         try:
             swept = sweep_store()
+        except ForeignStoreError as error:
+            raise CommandError(f"Nothing was removed. {error}") from error
         except BlobError as error:
             raise CommandError(
                 f"Nothing was removed. {error} Remove that version, or put the file back from a backup."

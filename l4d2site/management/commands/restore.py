@@ -47,10 +47,18 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Restore it; exit code 1 and the reason if that failed."""
         path: Path = options["archive"]
+        require_readable(path)
         try:
             passphrase = read_passphrase(options["passphrase_file"])
             if options["print_keys"]:
                 _, keys = archives.read_head(path, passphrase)
+                if not keys:
+                    tell(
+                        "The backup is not sealed, so it has no keys: SECRETS_KEYS have to be those of the "
+                        "panel that made it.",
+                        self.stderr,
+                    )
+                    return
                 self.stdout.write(f"SECRETS_KEYS={keys}")
                 return
             with interrupted_like_ctrl_c(), telling_of_waits(self._say):
@@ -98,6 +106,20 @@ class Command(BaseCommand):
 
     def _say(self, text: str) -> None:
         tell(text, self.stdout)
+
+
+def require_readable(path: Path) -> None:
+    """Raise `CommandError` if this account cannot read the archive, with what to do."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        # Commands of an installation run in another folder than the one they are called in.
+        advice = "" if path.is_absolute() else " Name it by its whole path."
+        raise CommandError(f"There is no backup {path}.{advice}") from None
+    except OSError as error:
+        raise CommandError(
+            f"The backup {path} cannot be read: {error.strerror}. Give the account that runs this the right to."
+        ) from None
 
 
 def _exit_code(error: Exception) -> int:

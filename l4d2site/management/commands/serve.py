@@ -17,8 +17,17 @@ from l4d2site.accounts.first_admin import UnreadPasswordError, make_first_admin
 from l4d2site.gate.host_names import find_allowed_name
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.health.facts import read_facts
+from l4d2site.outages import describe_outage
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
 from servers.config import OtherKeysError, move_found_secrets
+
+
+def name_database() -> str:
+    """Return where the database is, for people; without a password."""
+    database = settings.DATABASES["default"]
+    if settings.IS_SQLITE:
+        return f"the file {database['NAME']}"
+    return f"{database['NAME']} on {database.get('HOST') or 'this machine'}"
 
 
 class Command(BaseCommand):
@@ -39,7 +48,8 @@ class Command(BaseCommand):
         except AnyDatabaseError as error:
             if not is_away(error):
                 raise
-            raise CommandError(f"The database does not answer: {error}") from None
+            said = describe_outage(error).rstrip(".") or f"The database does not answer: {error}"
+            raise CommandError(f"{said}. DATABASE_URL names {name_database()}.") from None
         try:
             move_found_secrets()
         except OtherKeysError as error:

@@ -352,7 +352,7 @@ def test_crashes_are_told_apart(
 ) -> None:
     status = completed(layout, InstanceState.CRASHED, restarts, **values)
     cure = " Look at why, then start it: 5 restarts are allowed again." if "after" in detail else ""
-    assert status.detail == f"{detail} It ended.{cure}"
+    assert status.detail == f"{detail}{cure} It ended."
     assert status.note == note
     assert status.state is InstanceState.CRASHED
 

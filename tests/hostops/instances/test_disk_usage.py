@@ -1,6 +1,7 @@
 """A server's own files are measured, and no server is started on a disk that is nearly full."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def test_a_start_is_refused_on_a_full_disk_and_told_what_takes_the_space(
     assert "what alpha wrote: 3 MiB" in str(caught.value)
     assert "release " in str(caught.value)
     assert host.status("alpha").state is InstanceState.STOPPED
+
+
+def test_what_takes_long_to_be_gone_through_is_measured_in_part(
+    host: Host, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As thousands of folders inside each other do: it is measured beside other work."""
+    for number in range(20):
+        (alpha / "upper" / f"{number}").mkdir()
+    looks = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(looks)))
+    host.own_bytes("alpha")
+    assert next(looks) < 20

@@ -135,6 +135,7 @@ def test_what_is_kept_of_answers_in_parts_is_limited() -> None:
         assembly.add(split(0, 2, b"x" * 1000, answer_id))
     assert assembly.add(split(0, 2, b"\xff\xff\xff\xffE", 5000)) is None
     assert assembly.add(split(1, 2, b"nd", 5000)) == b"End"
+    assert len(assembly._parts) <= 16
 
 
 def test_a_server_that_sends_without_end_keeps_nobody_waiting() -> None:

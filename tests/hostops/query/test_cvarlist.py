@@ -66,3 +66,14 @@ def test_a_line_without_end_takes_no_time() -> None:
     began_at = process_time()
     assert parse_cvarlist(HEAD + f"{line}\n" * 4 + TAIL) == ()
     assert process_time() - began_at < 0.5
+
+
+def test_rows_that_are_made_to_be_slow_are_not() -> None:
+    """Each looked for its end in every way in which blanks can be shared out."""
+    row = "a : cmd : " + " " * 3900 + "x\n"
+    began = process_time()
+    assert parse_cvarlist(HEAD + row * 200 + TAIL) == ()
+    slow = process_time() - began
+    began = process_time()
+    parse_cvarlist(HEAD + ("a : cmd : : " + "x" * 3900 + "\n") * 200 + TAIL)
+    assert slow < 20 * (process_time() - began)

@@ -1,5 +1,6 @@
 """What the watcher makes of the host's reports: states, crashes, and what a reboot ended."""
 
+import re
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -473,6 +474,10 @@ class TestRestarts:
     ) -> None:
         server = tell(fake_host, watch, due)
         assert server.state_label == "crashed, restarting (2 of 5)"
+        assert re.fullmatch(
+            r"It is started again at \d\d:\d\d:\d\d UTC, unless it is kept stopped\. It ended\.",
+            server.state_remark,
+        )
         job = Job.objects.get()
         assert (job.operation, job.requested_by, job.state) == ("start", None, JobState.QUEUED)
         assert job.logs.get().line == (
@@ -636,7 +641,7 @@ class TestRestarts:
         server = tell(fake_host, watch, due)
         assert server.state_label == "crashed, to be restarted"
         assert server.state_remark == (
-            "It ended. It is started again (2 of 5) once host local takes jobs."
+            "It is started again (2 of 5) once host local takes jobs. It ended."
         )
         assert not Job.objects.exists()
         Host.objects.update(is_draining=False)

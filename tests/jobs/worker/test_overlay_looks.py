@@ -13,7 +13,7 @@ from jobs.worker import chores
 from jobs.worker.worker_process import WorkerLoop
 from servers import models
 from servers.models import Host
-from servers.store import get_store
+from servers.store import claim_store, get_store
 from tests.fakes import FakeHost
 from tests.waiting import wait_until
 
@@ -32,6 +32,7 @@ def test_overlays_are_reported_and_the_end_of_the_worker_ends_a_look_that_takes_
     with store.adding():
         unneeded = store.add_bytes(b"that no version has")
     os.utime(store.path_of(unneeded), (0, 0))
+    claim_store()
     is_looking = threading.Event()
     cancelled: list[bool] = []
 

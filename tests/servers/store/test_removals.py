@@ -15,13 +15,17 @@ from django.core.management import CommandError, call_command
 from servers.models import ActualState, Blueprint, Overlay, OverlayVersion, Server
 from servers.store import (
     BlobError,
+    ForeignStoreError,
     VersionRefusedError,
     add_part,
     begin_upload,
+    claim_store,
     find_holders,
+    find_incomplete_versions,
     find_overlay_holders,
     get_store,
     open_file,
+    ownership,
     path_of,
     read_files,
     removals,
@@ -171,6 +175,42 @@ def test_a_sweep_removes_what_no_version_has_and_nothing_else(
     assert versions[1].digest in get_store()
 
 
+def test_a_store_of_another_database_is_left_alone(
+    versions: list[OverlayVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a panel is started with another DATABASE_URL: nothing in the store seems to be needed."""
+    sweep_store()
+    [gone] = read_files(versions[0])
+    remove_version(versions[0])
+    age_all()
+    with monkeypatch.context() as patch:
+        patch.setattr(ownership, "_identify_database", lambda: "2026-01-01")
+        with pytest.raises(CommandError, match=r"Nothing was removed\. .* another database"):
+            call_command("prunecontent")
+        assert gone.sha256 in get_store()
+        claim_store(from_another=False)
+        with pytest.raises(ForeignStoreError):
+            sweep_store()
+        claim_store()  # As a restore does.
+        sweep_store()
+    assert gone.sha256 not in get_store()
+
+
+def test_a_store_that_names_no_database_is_this_ones_only_if_it_needs_a_file(
+    versions: list[OverlayVersion],
+) -> None:
+    """As one that an earlier version of Saferoom made."""
+    (get_store().root / "database").unlink(missing_ok=True)
+    age_all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OverlayVersion.objects, "only", lambda *_: OverlayVersion.objects.none())
+        with pytest.raises(ForeignStoreError, match="needs none of them"):
+            sweep_store()
+    assert versions[0].digest in get_store()
+    sweep_store()
+    assert (get_store().root / "database").read_text().strip()
+
+
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_a_manifest_that_cannot_be_read_stops_the_sweep(
     versions: list[OverlayVersion], is_damaged: bool
@@ -288,3 +328,13 @@ def test_the_bytes_of_an_upload_go_with_its_overlay_and_with_its_account(
     assert not path_of(part).parent.exists()
     assert os.fstat(descriptor).st_nlink == 0  # A request that is still writing to it is told.
     os.close(descriptor)
+
+
+def test_versions_whose_files_the_store_lacks_are_named(versions: list[OverlayVersion]) -> None:
+    assert list(find_incomplete_versions()) == []
+    lose(read_files(versions[0])[0].sha256)
+    lose(versions[1].digest)
+    assert [text.partition(": ")[2] for text in find_incomplete_versions()] == [
+        "the store lacks 1 of its files.",
+        "the store lacks its list of files.",
+    ]

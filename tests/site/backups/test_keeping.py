@@ -42,6 +42,20 @@ def test_they_take_no_more_than_they_may(folder: Path) -> None:
     assert days(folder) == [2, 3, 4]
 
 
+def test_backups_of_the_database_alone_cost_none_that_has_everything(folder: Path) -> None:
+    for hour in range(3):
+        moment = datetime(2026, 11, 5, hour, tzinfo=UTC)
+        made = keeping.new_path(folder, moment, "local", is_of_database=True)
+        made.write_bytes(bytes(100))
+    keeping.remove_old(folder, made, keep=2, keep_bytes=10**6, say=print)
+    assert days(folder) == [1, 2, 3, 4, 5, 5]
+    keeping.remove_old(folder, made, keep=9, keep_bytes=300, say=print)
+    assert days(folder) == [1, 2, 3, 4, 5]
+    everything = folder / f"20261104T043000Z-local{keeping.ENDING}"
+    keeping.remove_old(folder, everything, keep=2, keep_bytes=10**6, say=print)
+    assert days(folder) == [3, 4, 5]
+
+
 def test_the_newest_stays_whatever_it_takes(folder: Path) -> None:
     keeping.remove_old(folder, newest(folder), keep=10, keep_bytes=1, say=print)
     assert days(folder) == [4]

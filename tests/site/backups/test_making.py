@@ -184,6 +184,8 @@ def test_a_failure_of_the_host_is_told_in_words(
 def test_while_a_backup_is_made_another_one_is_refused_and_does_it_no_harm(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (places / "an.archive").touch()
+
     def dump_meanwhile(path: Path) -> None:
         monkeypatch.setattr(database_dumps, "dump", dump)
         with pytest.raises(BusyError, match=r"Another backup is being made in .*/backups, or put"):

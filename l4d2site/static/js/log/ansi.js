@@ -11,6 +11,7 @@ const ESCAPE = new RegExp(
   "g",
 );
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/;
+const MOST_PIECES = 100;
 const SGR_PARAMETERS = /^[0-9;:]*$/;
 
 // Return the text of `line` as a list of { text, classes }. No text is empty.
@@ -33,6 +34,6 @@ function addPiece(pieces, text, look) {
   if (!text) return;
   const classes = toClasses(look);
   const last = pieces.at(-1);
-  if (last?.classes === classes) last.text += text;
+  if (last?.classes === classes || pieces.length >= MOST_PIECES) last.text += text;
   else pieces.push({ text, classes });
 }
