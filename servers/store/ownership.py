@@ -1,6 +1,7 @@
 """Which database a store belongs to. To another one, none of its files would seem to be needed."""
 
 import contextlib
+import secrets
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -11,7 +12,6 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.utils.translation import gettext as _
 
-from hostops.linux.files import write_atomically
 from servers.models import OverlayVersion
 from servers.store.panel_store import BlobError, get_store
 
@@ -30,7 +30,11 @@ def claim_store(*, from_another: bool = True) -> None:
     """
     root = get_store().root
     if root.exists() and (from_another or not _read_owner()):
-        write_atomically(root / _OWNER, f"{_identify_database()}\n", 0o660)
+        # Whoever reads it sees all of it. Emptied by a power cut, it names none, and is written again.
+        draft = root / f".{_OWNER}-{secrets.token_hex(8)}"
+        draft.write_text(f"{_identify_database()}\n", "utf-8")
+        draft.chmod(0o660)  # For the account of the web process and that of the worker.
+        draft.replace(root / _OWNER)
 
 
 def require_own_store(needed: Collection[str]) -> None:

@@ -158,6 +158,22 @@ def test_the_hint_is_what_matters_most(as_alice: Client, fleet: dict[str, Server
     assert "crashed with SIGSEGV" in hint_of(as_alice, "dog")
 
 
+def test_a_start_that_failed_is_no_hint_once_its_server_runs_all_the_same(
+    as_alice: Client, fleet: dict[str, Server]
+) -> None:
+    """As when its worker was killed, and the next one found the server running."""
+    easy, now = fleet["easy"], timezone.now()
+    job = Job.objects.create(
+        operation="start", server=easy, state="failed", error="Nobody knows.", finished_at=now
+    )
+    Server.objects.filter(pk=easy.pk).update(actual_state_at=now)
+    assert "Start failed: Nobody knows." in hint_of(as_alice, "easy")
+    Server.objects.filter(pk=easy.pk).update(actual_state_at=now + timedelta(seconds=1))
+    assert "failed" not in hint_of(as_alice, "easy")
+    Job.objects.filter(pk=job.pk).update(operation="stop")
+    assert "Stop failed" in hint_of(as_alice, "easy")
+
+
 def test_a_job_that_runs_shows_its_stage_and_bar_in_the_row(
     as_alice: Client, fleet: dict[str, Server]
 ) -> None:

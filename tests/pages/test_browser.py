@@ -332,6 +332,22 @@ def test_no_page_is_wider_than_the_screen(
             page.set_viewport_size({"width": width, "height": 800})
             surplus = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert surplus <= 0, f"{path} is {surplus} px too wide at {width} px"
+    # On a phone, with text that is twice as large.
+    page.set_viewport_size({"width": 390, "height": 800})
+    large = {"fontSizes": {"standard": 32, "fixed": 26}}
+    page.context.new_cdp_session(page).send("Page.setFontSizes", large)
+    for path in (
+        "/servers/",
+        server.get_absolute_url(),
+        f"/servers/{name}/starts/",
+        f"/servers/{name}/people/",
+        host.get_absolute_url(),
+        "/accounts/audit/",
+        "/jobs/",
+    ):
+        page.goto(path)
+        surplus = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert surplus <= 0, f"{path} is {surplus} px too wide with large text"
 
 
 def test_a_form_that_was_changed_stays_with_its_faults_and_asks_before_it_is_left(

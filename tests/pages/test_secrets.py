@@ -139,6 +139,19 @@ def test_removing_and_setting_at_once_is_refused(as_alice: Client, server: Serve
     assert passwords(server) == ("hunter2-of-rcon", "sesame-to-join")
 
 
+def test_one_that_was_typed_is_asked_for_again_if_the_form_is_refused_for_another_reason(
+    as_alice: Client, server: Server, blueprint: Blueprint, host: Host
+) -> None:
+    again = "Enter it again: it is not saved yet."
+    page = edit(as_alice, server, join_password="new-join", config="quit").content.decode()
+    assert page.count(again) == 1
+    assert "new-join" not in page
+    assert again not in edit(as_alice, server, config="quit").content.decode()
+    values = {"name": "NO", "port": "", "blueprint": str(blueprint.pk), "join_password": "sesame"}
+    page = as_alice.post("/servers/new/", {**values, "arguments": "", "config": ""})
+    assert again in page.content.decode()
+
+
 @pytest.mark.parametrize("bad", ["two words", 'quo"te', "x" * 65, "end "])
 def test_a_password_that_no_config_carries_is_refused(
     as_alice: Client, server: Server, bad: str

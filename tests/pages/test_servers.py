@@ -396,7 +396,17 @@ def test_removing_asks_first_and_then_removes_the_row(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:
     url = reverse("servers:remove", args=[server.name])
-    assert "Remove the server" in as_alice.get(url).content.decode()
+    page = as_alice.get(url).content.decode()
+    assert "Remove the server" in page
+    assert "is deleted with it" not in page
+    Crash.objects.create(server=server)
+    for _ in range(2):
+        server.runs.model.objects.create(server=server, started_at=timezone.now())
+        server.console_runs.create(number=1, first_seq=1, started_at=timezone.now())
+    page = as_alice.get(url).content.decode()
+    assert "What the panel keeps of the server itself is deleted with it:" in page
+    assert "<li>2 runs of its console</li>" in page
+    assert "<li>1 crash</li>" in page
     assert Server.objects.count() == 1
     response = as_alice.post(url, follow=True)
     assert "Server alpha was removed." in response.content.decode()

@@ -74,6 +74,15 @@ from hostops.specs import ContentSeverity
             ["no_game_folder"],
         ),
         (
+            ["plugins/a.smx", "translations/a.phrases.txt", "cfg/sourcemod/a.cfg"],
+            [
+                "left4dead2/addons/sourcemod/plugins/a.smx",
+                "left4dead2/addons/sourcemod/translations/a.phrases.txt",
+                "left4dead2/cfg/sourcemod/a.cfg",
+            ],
+            ["no_game_folder", "moved"],
+        ),
+        (
             ["maps/a.bsp", "maps/a.nav"],
             ["left4dead2/maps/a.bsp", "left4dead2/maps/a.nav"],
             ["no_game_folder"],
