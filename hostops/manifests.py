@@ -211,15 +211,12 @@ def require_files(files: Iterable[ManifestFile]) -> None:
 
 
 def folders_of(paths: Iterable[str], most: int | None = None) -> set[str]:
-    """Return the folders that files at these paths are in: all, or if there are more, `most` and one."""
+    """Return the folders that files at these paths are in: all of them, or more than `most`."""
     folders: set[str] = set()
     for path in paths:
-        folder = path.rpartition("/")[0]
-        while folder and folder not in folders:
-            folders.add(folder)
-            if most is not None and len(folders) > most:
-                return folders
-            folder = folder.rpartition("/")[0]
+        folders.update(_folders_of(path))
+        if most is not None and len(folders) > most:
+            break
     return folders
 
 
