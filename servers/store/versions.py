@@ -64,9 +64,9 @@ class _Known:
 
     ids: frozenset[int]
     files: frozenset[ManifestFile]
-    """Those with a path or a hash of the new files."""
+    """Those at the paths of the new files."""
     hashes: frozenset[str]
-    """Those of `files`, and of the manifests of all versions."""
+    """Those of the new files that a version has anywhere, and of the manifests of all versions."""
     has_native_code: bool
 
     @classmethod
@@ -78,16 +78,18 @@ class _Known:
         paths, new_hashes = {file.path for file in new}, {file.sha256 for file in new}
         versions = list(overlay.versions.order_by("number").only("pk", "digest", "has_native_code"))
         files: set[ManifestFile] = set()
+        hashes = {version.digest for version in versions}
         before: set[bytes] = set()
         for version in versions:
             with contextlib.suppress(BlobError):
                 lines = set(read_lines(version))
                 # Most are those of the version before.
                 for file in read_known_files(lines - before):
-                    if file.path in paths or file.sha256 in new_hashes:
+                    if file.path in paths:
                         files.add(_strip(file))
+                    if file.sha256 in new_hashes:
+                        hashes.add(file.sha256)
                 before = lines
-        hashes = {file.sha256 for file in files} | {version.digest for version in versions}
         return cls(
             frozenset(version.pk for version in versions),
             frozenset(files),
