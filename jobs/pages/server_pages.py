@@ -51,6 +51,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "overlay_rows": overlay_rows,
         "campaigns": list_campaigns(overlay_rows),
         "console": console,
+        "last_run": None if server.is_up else server.console_runs.last(),
         "prompt": prompt,
         "loaded": find_loaded_notes(server),
         "start_notes": find_start_notes(server, is_map_told=bool(strip and strip.missing_map))

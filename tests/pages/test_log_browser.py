@@ -7,8 +7,9 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
+from jobs.database import Channel, announce
 from jobs.models import Job, JobLog, JobStage, JobState
-from servers.models import ConsoleLine, Server
+from servers.models import ConsoleLine, ConsoleRun, Server
 from tests.pages.browsing import OpenPage, add_lines, distance_to_end, is_in_view, line, shown_seqs
 from tests.pages.webserver import WebServer
 from tests.waiting import wait_until
@@ -116,6 +117,21 @@ def test_the_console_goes_on_live(open_page: OpenPage, server: Server) -> None:
     ConsoleLine.objects.create(server=server, seq=1, line="<i>ready</i>", created_at=timezone.now())
     expect(page.locator(".log-line")).to_have_text("<i>ready</i>")
     expect(page.get_by_text("Nothing yet.")).to_have_count(0)
+
+
+def test_how_long_a_run_lasts_stops_with_the_run(open_page: OpenPage, server: Server) -> None:
+    page = open_page()
+    page.goto(server.get_absolute_url())
+    expect(page.get_by_text("Nothing yet.")).to_be_visible()
+    began = timezone.now() - timedelta(minutes=5)
+    run = ConsoleRun.objects.create(server=server, number=1, first_seq=1, started_at=began)
+    ConsoleLine.objects.create(server=server, seq=1, line="ready", created_at=began)
+    took = page.locator(".log-took")
+    expect(took).to_have_text(re.compile(r"^5 min"))
+    ConsoleRun.objects.filter(pk=run.pk).update(ended_at=began + timedelta(seconds=42))
+    Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())
+    announce(Channel.PAGES)
+    expect(took).to_have_text("42 s")
 
 
 def test_a_line_that_comes_live_looks_like_one_of_the_page(

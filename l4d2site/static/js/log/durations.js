@@ -7,7 +7,11 @@ let ahead = 0;
 export function showDurations(log) {
   ahead = Date.now() - Date.parse(log.dataset.logNow);
   setInterval(() => {
-    for (const duration of log.querySelectorAll("[data-began]:not([data-ended])")) show(duration);
+    const over = document.querySelector("[data-run-ended]")?.dataset.runEnded;
+    for (const duration of log.querySelectorAll("[data-began]:not([data-ended])")) {
+      if (over && Date.parse(over) >= Date.parse(duration.dataset.began)) duration.dataset.ended = over;
+      show(duration);
+    }
   }, 1_000);
 }
 
