@@ -143,7 +143,7 @@ MATRIX = [
     Case("GET", "server_people", "server", viewers(200)),
     Case("POST", "server_people", "server", everybody(405)),
     Case("GET", "member_add", "server", everybody(405)),
-    Case("POST", "member_add", "server", managers(302), VIEWER),
+    Case("POST", "member_add", "server", managers(200), VIEWER),
     Case("GET", "member_change", "viewer", everybody(405)),
     Case("POST", "member_change", "viewer", managers(302), VIEWER),
     Case("POST", "member_change", "manager", owners(302), VIEWER),
