@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Protocol, TypedDict
 
 from hostops.config_text import ConfigError as ConfigError
+from hostops.config_text import find_character_faults as find_character_faults
 from hostops.config_text import find_ends as find_ends
 from hostops.config_text import find_map_changes as find_map_changes
 from hostops.config_text import require_config as require_config

@@ -7,7 +7,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from hostops.specs import ManifestFile
+from hostops.specs import ManifestFile, find_character_faults
 from servers.access import SignedInRequest, get_overlay, sign_in_required
 from servers.forms import FileForm, LastChange, NewPathForm, NewTextForm, TextForm
 from servers.models import Overlay, OverlayReport, OverlayVersion
@@ -56,6 +56,17 @@ def lead_to_version(
     return redirect(overlay)
 
 
+def warn_of_characters(request: SignedInRequest, path: str, text: str) -> None:
+    """Say which line of a config, if any, the game cannot read to its end."""
+    if not path.lower().endswith(".cfg"):
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        for fault in find_character_faults(line):
+            words = {"number": number, "path": path, "fault": fault}
+            messages.warning(request, _("Line %(number)s of %(path)s %(fault)s") % words)
+            return
+
+
 @form_page
 @sign_in_required
 @files_page
@@ -72,6 +83,7 @@ def overlay_file_new(request: SignedInRequest, name: str) -> HttpResponse:
         except VersionRefusedError as error:
             form.add_error(None, error)
         else:
+            warn_of_characters(request, values["path"], values["text"])
             return lead_to_version(request, overlay, version, overlay.latest_id)
     is_folder = overlay.latest is None and overlay.is_host_folder
     takes_folders = is_folder and OverlayReport.objects.filter(name=name).exists()
@@ -116,6 +128,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
         except VersionRefusedError as error:
             form.add_error(None, error)
         else:
+            warn_of_characters(request, path, form.cleaned_data["text"])
             return lead_to_version(request, overlay, version, latest.pk)
     context = {
         "overlay": overlay,

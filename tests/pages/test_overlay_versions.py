@@ -114,6 +114,22 @@ def test_an_owner_makes_a_private_overlay_and_writes_its_first_file(
     ]
 
 
+def test_a_config_that_the_game_cannot_read_to_its_end_is_saved_with_a_warning(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    new = to_url("file_new", "maps")
+    said = "Line 2 of left4dead2/cfg/x.cfg contains"
+    text = {"path": "left4dead2/cfg/x.cfg", "text": "sv_lan 0\r\nsay quité\r\n", "note": ""}
+    page = as_alice.post(new, text, follow=True).content.decode()
+    assert said in page
+    assert "the game reads plain ASCII only." in page
+    edit = to_url("file_edit", "maps", path="left4dead2/cfg/x.cfg")
+    post(as_alice, edit, text="sv_lan 1\r\nsay fiancé")
+    assert said in read(as_alice, overlay.get_absolute_url())
+    text = {"path": "left4dead2/cfg/notes.txt", "text": "quité", "note": ""}
+    assert "ASCII" not in as_alice.post(new, text, follow=True).content.decode()
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
