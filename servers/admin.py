@@ -364,13 +364,16 @@ class ServerAdminForm(SecretsForm, OwnerLimitForm):
         """
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or getattr(self.instance, "host", None)
-        # Before its host's row, which a search for a port locks too: a worker locks them in this order.
-        server = Server.objects.select_for_update(no_key=True).filter(pk=self.instance.pk).first()
-        if server and host and (moved := {"name", "host"}.intersection(self.changed_data)):
+        if (
+            self.instance.pk
+            and host
+            and (moved := {"name", "host"}.intersection(self.changed_data))
+        ):
             # Requests for jobs lock the host's row too: none can slip in before this is stored.
             both = Host.objects.filter(pk__in=[self.instance.host_id, host.pk]).order_by("pk")
             list(both.select_for_update(no_key=True))
-            if text := server.removal_obstacle():
+            server = Server.objects.filter(pk=self.instance.pk).first()
+            if server and (text := server.removal_obstacle()):
                 self.add_error(min(moved), text)
         if host and host.pk != self.instance.host_id and host.placement_obstacle:
             self.add_error("host", host.placement_obstacle)
@@ -382,7 +385,7 @@ class ServerAdminForm(SecretsForm, OwnerLimitForm):
         elif host and "port" in cleaned and not cleaned["port"]:
             try:
                 with transaction.atomic():
-                    cleaned["port"] = host.find_free_port()
+                    cleaned["port"] = host.find_free_port(locks=not self.instance.pk)
             except ValidationError as error:
                 self.add_error("port", error)
         return cleaned

@@ -32,8 +32,10 @@ def make_on_this_machine(machine: Machine) -> str:
         env={"HOME": "/"},
     )
     if _psql(machine, "SELECT 1 FROM pg_database WHERE datname = 'saferoom_panel'").strip() != "1":
-        # From the template that takes any encoding: a cluster that was made without a locale has SQL_ASCII.
-        made = f"CREATE DATABASE {ROLE} OWNER {ROLE} ENCODING 'UTF8' TEMPLATE template0"
+        made = f"CREATE DATABASE {ROLE} OWNER {ROLE}"
+        if _psql(machine, "SHOW server_encoding").strip() not in ("UTF8", ""):
+            # Such as SQL_ASCII, of a cluster that was made without a locale. Only template0 takes another one.
+            made += " ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         machine.run(*_AS_POSTGRES, "--quiet", "--command", made)
     return f"postgres://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}"
 

@@ -182,7 +182,7 @@ class Installation:
 
     def _require_restorable(self) -> None:
         """Raise `InstallError` if a backup is to be put back and cannot be: before its keys replace others."""
-        if self._archive is None:
+        if self._archive is None or self._machine.is_dry_run:
             return
         if not self._archive.is_file():
             raise InstallError(

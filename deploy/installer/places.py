@@ -10,7 +10,6 @@ PREVIOUS = CODE_DIR / "previous"
 SETTINGS_DIR = Path("/etc/saferoom")
 ANSWERS = SETTINGS_DIR / "install.json"
 PASSPHRASE = SETTINGS_DIR / "backup.passphrase"
-PASSPHRASE_BEFORE = SETTINGS_DIR / "backup.passphrase.before"
 CERTIFICATES_DIR = SETTINGS_DIR / "tls"
 STATE_DIR = Path("/srv/saferoom")
 HOST_ROOT = STATE_DIR / "host"

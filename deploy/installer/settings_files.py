@@ -3,6 +3,7 @@
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from deploy.installer import env_files, places
@@ -60,7 +61,7 @@ def write(machine: Machine, answers: Answers, last: Answers, page: str, given: G
 def write_passphrase(machine: Machine, given: Path | None) -> None:
     """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one.
 
-    The one before is kept beside it: it opens the backups that it has sealed.
+    Each one before is kept beside it: it opens the backups that it has sealed.
     """
     group = "root" if machine.is_dry_run else places.WORKER_ACCOUNT
     if given is not None:
@@ -68,12 +69,21 @@ def write_passphrase(machine: Machine, given: Path | None) -> None:
         if places.PASSPHRASE.exists():
             before = env_files.read_text(places.PASSPHRASE)
             if before != text:
-                machine.write(places.PASSPHRASE_BEFORE, before, mode=0o640, group=group)
+                machine.write(_find_free(places.PASSPHRASE), before, mode=0o640, group=group)
     elif places.PASSPHRASE.exists():
         return
     else:
         text = f"{secrets.token_urlsafe(32)}\n"
     machine.write(places.PASSPHRASE, text, mode=0o640, group=group)
+
+
+def _find_free(path: Path) -> Path:
+    """Return where to keep the file at `path` under a name that no other has."""
+    return next(
+        one
+        for number in count(1)
+        if not (one := path.with_name(f"{path.name}.before-{number}")).exists()
+    )
 
 
 def replace_keys(machine: Machine, keys: str, before: str) -> None:

@@ -152,7 +152,7 @@ def remove_old(
     """Remove the oldest backups of the same kind as `made`, beyond this number and this total size.
 
     Those of the database alone are one kind: each upgrade makes one, and they must not cost the ones that have
-    everything. The sizes of both kinds count.
+    everything. So their sizes do not count for these, while the sizes of these count for them.
 
     The one that was just `made` stays, whatever its size, and counts as the newest. One with a later date was
     made while a clock was ahead, and counts as the oldest: otherwise each new one would cost the one before.
@@ -176,7 +176,7 @@ def remove_old(
         if stat.S_ISREG(status.st_mode):
             sizes[path] = status.st_size
     alike = [path for path in sizes if _is_of_database(path) == _is_of_database(made)]
-    total = sum(sizes.values()) - sum(sizes[path] for path in alike)
+    total = sum(sizes.values()) - sum(sizes[path] for path in alike) if _is_of_database(made) else 0
     for path in sorted(alike, key=age_key, reverse=True):
         total += sizes[path]
         if kept and (len(kept) >= keep or total > keep_bytes):

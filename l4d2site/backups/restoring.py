@@ -26,7 +26,7 @@ from l4d2site.backups import archives, database_dumps, host_files, keeping
 from l4d2site.backups.archives import ArchiveError
 from l4d2site.backups.content import ContentReturn
 from servers.models import DesiredState, Host, Server
-from servers.store import claim_store, get_store
+from servers.store import claim_store, get_store, identify_database
 
 
 class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not attempted
@@ -96,6 +96,7 @@ def _restore(
         _make_host_root(layout)
         _require_free(layout, names)
     cancelled_jobs = None
+    replaced = identify_database()
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(database_dumps.dump_folder())
@@ -126,7 +127,14 @@ def _restore(
             f"The database is put back, but not every file: {_describe(error)} To put all of it "
             f"back, move instances/ and overlays/ out of {layout.root}, and do this again with --replace."
         ) from error
-    claim_store()  # Whichever database it belonged to is replaced.
+    try:
+        if not claim_store(instead_of=replaced):
+            say(
+                f"The store {get_store().root} belongs to another database, so nothing is removed from it. If "
+                "it is this panel's, `prunecontent --claim` says so."
+            )
+    except OSError as error:
+        say(f"The store of overlays could not be marked as this database's: {error}.")
     try:
         return Restored(_start_again(head.host), cancelled_jobs or 0)
     except (AnyDatabaseError, KeyboardInterrupt) as error:

@@ -268,13 +268,17 @@ class Host(models.Model):
         """Whether the host has reported, and has no release of the game."""
         return self.reported_at is not None and not self.build_id
 
-    def find_free_port(self) -> int:
+    def find_free_port(self, *, locks: bool = True) -> int:
         """Return the lowest port that no server of this host has and no program holds. Needs a transaction.
 
         The host's worker last reported which ports programs hold. Raises `NoFreePortError` if all are taken.
+        With `locks`, searches take turns, as new servers have to. Without, the row of a server may be locked
+        already: workers lock hosts before servers, and servers before hosts. Storing the port then raises
+        IntegrityError if somebody else was faster.
         """
-        # On PostgreSQL the lock makes two new servers take turns; SQLite's transactions always do.
-        self.taken_ports = Host.objects.select_for_update(no_key=True).get(pk=self.pk).taken_ports
+        # On PostgreSQL the lock makes two searches take turns; SQLite's transactions always do.
+        rows = Host.objects.select_for_update(no_key=True) if locks else Host.objects.all()
+        self.taken_ports = rows.get(pk=self.pk).taken_ports
         if (port := self.next_free_port()) is not None:
             return port
         raise NoFreePortError(

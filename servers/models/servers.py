@@ -287,10 +287,7 @@ class Server(models.Model):
             self.adopt_secrets()
         if not self.port:
             with transaction.atomic():
-                if not self._state.adding:
-                    # Before its host's row, as a worker locks them.
-                    Server.objects.select_for_update(no_key=True).get(pk=self.pk)
-                self.port = self.host.find_free_port()
+                self.port = self.host.find_free_port(locks=self._state.adding)
                 super().save(*args, **kwargs)
         else:
             super().save(*args, **kwargs)
@@ -316,10 +313,10 @@ class Server(models.Model):
         into a form at the same moment.
         """
         with transaction.atomic():
-            # Before its host's row, which every search for a port locks: a worker locks them in this order.
+            # A second click finds the server already moved.
             locked = Server.objects.select_for_update(no_key=True).get(pk=self.pk)
             self.port, self.actual_state = locked.port, locked.actual_state
-            port = self.host.find_free_port()
+            port = self.host.find_free_port(locks=False)
             if not self.is_port_taken:
                 return None
             self.port = port

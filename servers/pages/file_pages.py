@@ -60,8 +60,8 @@ def warn_of_characters(request: SignedInRequest, path: str, text: str) -> None:
     """Say which line of a config, if any, the game cannot read to its end."""
     if not path.lower().endswith(".cfg"):
         return
-    for number, line in enumerate(text.splitlines(), start=1):
-        for fault in find_character_faults(line):
+    for number, line in enumerate(text.split("\n"), start=1):
+        for fault in find_character_faults(line.removesuffix("\r")):
             words = {"number": number, "path": path, "fault": fault}
             messages.warning(request, _("Line %(number)s of %(path)s %(fault)s") % words)
             return

@@ -30,7 +30,12 @@ from servers.store.edits import (
     rename_file,
     save_file,
 )
-from servers.store.ownership import ForeignStoreError, claim_store
+from servers.store.ownership import (
+    ForeignStoreError,
+    claim_store,
+    identify_database,
+    take_store,
+)
 from servers.store.panel_store import BlobError, get_store
 from servers.store.removals import (
     find_holders,
@@ -138,6 +143,7 @@ __all__ = [
     "free_bytes",
     "get_store",
     "go_back",
+    "identify_database",
     "is_loaded_plugin",
     "is_signed",
     "label_lines",
@@ -170,4 +176,5 @@ __all__ = [
     "sweep_store",
     "sweep_store_if_due",
     "sync_file",
+    "take_store",
 ]

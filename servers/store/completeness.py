@@ -12,9 +12,11 @@ from servers.store.versions import read_lines
 
 def find_incomplete_versions() -> Iterator[str]:
     """Yield the versions of which the store lacks a file or the list of files, in words."""
+    by_name = OverlayVersion.objects.select_related("overlay").order_by("overlay__name", "number")
+    versions = list(by_name)
+    # After the rows were read: whoever makes a version stores its files before its row.
     there = {digest for digest, _path in get_store().walk()}
-    versions = OverlayVersion.objects.select_related("overlay")
-    for version in versions.order_by("overlay__name", "number"):
+    for version in versions:
         try:
             files = {file.sha256 for file in read_known_files(read_lines(version))}
         except BlobError:

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 from collections.abc import Collection
-from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -11,30 +10,54 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from servers.models import OverlayVersion
 from servers.store.panel_store import BlobError, get_store
 
+SWEPT = "swept"
+"""The file in the store whose time is that of the last sweep."""
+
 _OWNER = "database"
 """The file in the store that names its database."""
+_CURE = gettext_lazy("If it is this one’s all the same, `manage.py prunecontent --claim` says so.")
 
 
 class ForeignStoreError(BlobError):
     """The store belongs to another database than the one that DATABASE_URL names, or may do so."""
 
 
-def claim_store(*, from_another: bool = True) -> None:
-    """Record that the store, if it is here, belongs to this database.
+def identify_database() -> str:
+    """Return what a database has in common only with its copies: when the first of its tables was made.
 
-    If not `from_another`, that is done only for a store that names none.
+    Empty if it has none yet.
     """
+    applied = MigrationRecorder(connection).applied_migrations().values()
+    return min((one.applied.isoformat() for one in applied), default="")
+
+
+def claim_store(*, instead_of: str = "") -> bool:
+    """Make the store, if it is here, this database's: if it names none, or the one `instead_of`.
+
+    Returns whether it is this database's now.
+    """
+    owner = _read_owner()
+    if owner not in ("", instead_of, identify_database()):
+        return False
+    take_store()
+    return True
+
+
+def take_store() -> None:
+    """Make the store, if it is here, this database's, whichever it names."""
     root = get_store().root
-    if root.exists() and (from_another or not _read_owner()):
-        # Whoever reads it sees all of it. Emptied by a power cut, it names none, and is written again.
-        draft = root / f".{_OWNER}-{secrets.token_hex(8)}"
-        draft.write_text(f"{_identify_database()}\n", "utf-8")
-        draft.chmod(0o660)  # For the account of the web process and that of the worker.
-        draft.replace(root / _OWNER)
+    if not root.exists():
+        return
+    # Whoever reads it sees all of it. Emptied by a power cut, it names none, and is written again.
+    draft = root / f".{_OWNER}-{secrets.token_hex(8)}"
+    draft.write_text(f"{identify_database()}\n", "utf-8")
+    draft.chmod(0o660)  # For the account of the web process and that of the worker.
+    draft.replace(root / _OWNER)
 
 
 def require_own_store(needed: Collection[str]) -> None:
@@ -44,32 +67,19 @@ def require_own_store(needed: Collection[str]) -> None:
     taken to be this one's if that needs any file.
     """
     owner = _read_owner()
-    if owner == _identify_database():
+    if owner == identify_database():
         return
-    path = get_store().root / _OWNER
+    store = get_store().root
     if owner:
-        raise ForeignStoreError(
-            _(
-                "The store %(store)s belongs to another database than that of DATABASE_URL. If the other one "
-                "is gone for good, and this one takes its place, remove %(path)s."
-            )
-            % {"store": path.parent, "path": path}
-        )
+        text = _("The store %(store)s belongs to another database than that of DATABASE_URL.")
+        raise ForeignStoreError(f"{text % {'store': store}} {_CURE}")
     if not needed:
-        raise ForeignStoreError(
-            _(
-                "The store %(store)s has files, and the database of DATABASE_URL needs none of them: it may be "
-                "another panel's."
-            )
-            % {"store": path.parent}
+        text = _(
+            "The store %(store)s has files, and the database of DATABASE_URL needs none of them: it may be "
+            "another panel’s."
         )
-    claim_store()
-
-
-def _identify_database() -> str:
-    """Return what no two databases have in common: when the first of their tables was made."""
-    applied = MigrationRecorder(connection).applied_migrations().values()
-    return min((one.applied.isoformat() for one in applied), default="")
+        raise ForeignStoreError(f"{text % {'store': store}} {_CURE}")
+    take_store()
 
 
 def _read_owner() -> str:
@@ -78,7 +88,13 @@ def _read_owner() -> str:
     return ""
 
 
+def _claim_new_store() -> None:
+    """Claim a store that was never swept: an older one may be another database's, and name none."""
+    if not (get_store().root / SWEPT).exists():
+        claim_store()
+
+
 @receiver(post_save, sender=OverlayVersion)
 def note_owner(**_kwargs: Any) -> None:
-    """Have a store's first version name its database."""
-    transaction.on_commit(partial(claim_store, from_another=False), robust=True)
+    """Have a new store's first version name its database."""
+    transaction.on_commit(_claim_new_store, robust=True)

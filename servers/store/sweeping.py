@@ -14,14 +14,13 @@ from django.dispatch import receiver
 from hostops.specs import read_known_files
 from servers.models import OverlayVersion, Upload
 from servers.store import upload_files
-from servers.store.ownership import require_own_store
+from servers.store.ownership import SWEPT, ForeignStoreError, claim_store, require_own_store
 from servers.store.panel_store import get_store
 from servers.store.versions import read_lines
 
 SWEEP_SECONDS = 24 * 3600
 FRESH_SECONDS = 60.0
 """In a sweep after a removal, blobs younger than this stay: nobody is adding, but machines' clocks differ."""
-_MARK = "swept"
 _DROPPED = "dropped"
 """Touched when a version was removed: the space of files that only it had is not counted, so they must go
 soon.
@@ -58,7 +57,7 @@ def sweep_store(*, waits: bool = True) -> Swept:
             kept = _find_needed()
             require_own_store(kept)
         removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
-        _set_moment(_MARK, began_at)  # What is removed from now on waits for the next sweep.
+        _set_moment(SWEPT, began_at)  # What is removed from now on waits for the next sweep.
     return Swept(removed, removed_bytes, len(kept))
 
 
@@ -74,12 +73,22 @@ def _find_needed() -> frozenset[str]:
 
 
 def sweep_store_if_due() -> None:
-    """Sweep the store if it is here and nobody is using it: daily, and soon after a version was removed."""
+    """Sweep the store if it is here and nobody is using it: daily, and soon after a version was removed.
+
+    One that names no database, of an earlier version, becomes this one's before its next sweep is due.
+    """
+    if OverlayVersion.objects.exists():
+        claim_store()
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - _moment(_MARK) < SWEEP_SECONDS and not _is_dropped():
+        if time.time() - _moment(SWEPT) < SWEEP_SECONDS and not _is_dropped():
             return
-    with contextlib.suppress(BlockingIOError):
+    try:
         sweep_store(waits=False)
+    except BlockingIOError:
+        return
+    except ForeignStoreError:
+        _set_moment(SWEPT, time.time())  # Or it would be tried, and logged, each minute.
+        raise
 
 
 def _is_dropped() -> bool:
@@ -91,7 +100,7 @@ def _is_dropped() -> bool:
     if dropped_at > time.time() - FRESH_SECONDS:
         return False
     with contextlib.suppress(FileNotFoundError):
-        return dropped_at > _moment(_MARK)
+        return dropped_at > _moment(SWEPT)
     return True
 
 

@@ -223,7 +223,7 @@ def test_two_who_saw_the_same_page_move_it_once(stopped_server: Server, host: Ho
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
 @pytest.mark.parametrize("way", ["button", "form", "admin form"])
-def test_rows_are_locked_in_the_order_of_a_worker(
+def test_a_server_gets_another_port_without_a_lock_of_its_host(
     as_alice: Client,
     as_dana: Client,
     stopped_server: Server,
@@ -231,7 +231,7 @@ def test_rows_are_locked_in_the_order_of_a_worker(
     host: Host,
     way: str,
 ) -> None:
-    """It stores how a job of the server ended, and then claims for its host."""
+    """A worker locks a server and then its host, or the host and then servers: either could be a circle."""
     take(host, 27015)
     with CaptureQueriesContext(connection) as queries:
         if way == "button":
@@ -248,9 +248,7 @@ def test_rows_are_locked_in_the_order_of_a_worker(
         for query in queries
         if "FOR NO KEY UPDATE" in query["sql"]
     ]
-    rows = [table for table in locked if table in ("servers_server", "servers_host")]
-    assert rows[0] == "servers_server"
-    assert "servers_host" in rows
+    assert "servers_host" not in locked
 
 
 def test_a_server_that_runs_has_its_port(

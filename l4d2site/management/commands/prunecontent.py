@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from hostops.command_ends import tell
-from servers.store import BlobError, ForeignStoreError, sweep_store
+from servers.store import BlobError, ForeignStoreError, sweep_store, take_store
 
 
 class Command(BaseCommand):
@@ -16,9 +16,19 @@ class Command(BaseCommand):
         "day. The worker on the panel's machine does this daily."
     )
 
-    def handle(self, **_options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the option."""
+        parser.add_argument(
+            "--claim",
+            action="store_true",
+            help="make the store that of the database of DATABASE_URL, whichever it belonged to",
+        )
+
+    def handle(self, **options: Any) -> None:
         """Sweep; exit code 1 and the reason if the store cannot determine what it needs."""
         try:
+            if options["claim"]:
+                take_store()
             swept = sweep_store()
         except ForeignStoreError as error:
             raise CommandError(f"Nothing was removed. {error}") from error

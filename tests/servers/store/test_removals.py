@@ -184,16 +184,25 @@ def test_a_store_of_another_database_is_left_alone(
     remove_version(versions[0])
     age_all()
     with monkeypatch.context() as patch:
-        patch.setattr(ownership, "_identify_database", lambda: "2026-01-01")
+        patch.setattr(ownership, "identify_database", lambda: "2026-01-01")
         with pytest.raises(CommandError, match=r"Nothing was removed\. .* another database"):
             call_command("prunecontent")
         assert gone.sha256 in get_store()
-        claim_store(from_another=False)
+        assert not claim_store()
+        assert not claim_store(instead_of="2025-01-01")
+        os.utime(get_store().root / "swept", (0, 0))
         with pytest.raises(ForeignStoreError):
-            sweep_store()
-        claim_store()  # As a restore does.
-        sweep_store()
+            sweep_store_if_due()
+        assert gone.sha256 in get_store()
+        sweep_store_if_due()  # It is tried again only a day later.
+        call_command("prunecontent", "--claim")
     assert gone.sha256 not in get_store()
+    with pytest.raises(ForeignStoreError):
+        sweep_store()
+    assert claim_store(
+        instead_of="2026-01-01"
+    )  # As a restore does, of the database that it replaces.
+    sweep_store()
 
 
 def test_a_store_that_names_no_database_is_this_ones_only_if_it_needs_a_file(

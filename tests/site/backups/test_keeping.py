@@ -52,6 +52,9 @@ def test_backups_of_the_database_alone_cost_none_that_has_everything(folder: Pat
     keeping.remove_old(folder, made, keep=9, keep_bytes=300, say=print)
     assert days(folder) == [1, 2, 3, 4, 5]
     everything = folder / f"20261104T043000Z-local{keeping.ENDING}"
+    made.write_bytes(bytes(10**5))
+    keeping.remove_old(folder, everything, keep=9, keep_bytes=400, say=print)
+    assert days(folder) == [1, 2, 3, 4, 5]
     keeping.remove_old(folder, everything, keep=2, keep_bytes=10**6, say=print)
     assert days(folder) == [3, 4, 5]
 
