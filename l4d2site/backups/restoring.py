@@ -96,7 +96,7 @@ def _restore(
         _make_host_root(layout)
         _require_free(layout, names)
     cancelled_jobs = None
-    replaced = identify_database()
+    replaced = _identify_replaced()
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(database_dumps.dump_folder())
@@ -142,6 +142,13 @@ def _restore(
             "The backup is put back, but no server that was running is started again: "
             f"{_describe(error)} Install the game on the host's page, then start each server on its own."
         ) from error
+
+
+def _identify_replaced() -> str:
+    """Return which database is to be replaced; empty if it is another program's."""
+    with contextlib.suppress(AnyDatabaseError):
+        return identify_database()
+    return ""
 
 
 def _describe(error: BaseException) -> str:
