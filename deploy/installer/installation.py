@@ -52,6 +52,7 @@ class Installation:
         self._say_or_raise = say_or_raise
         self._archive = archive
         self._passphrase_file = passphrase_file
+        self._keys_before = ""
         self._release = releases.find(source)
         self._first_password = ""
         self._notes: list[str] = []
@@ -193,7 +194,9 @@ class Installation:
         ):
             raise InstallError(
                 "A panel runs here, whose database and keys the backup would replace.",
-                "To do that, stop it first, worker and web process: docs/deploy.md, “Backups”, says how.",
+                "If this command has put it back already, and a later step failed, run it again without "
+                "--restore. To replace the panel, stop worker and web process first: docs/deploy.md, “Backup”, "
+                "says how.",
             )
 
     def _install_packages(self) -> None:

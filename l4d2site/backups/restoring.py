@@ -131,7 +131,7 @@ def _restore(
         if not claim_store(instead_of=replaced):
             say(
                 f"The store {get_store().root} belongs to another database, so nothing is removed from it. If "
-                "it is this panel's, `prunecontent --claim` says so."
+                "it is this panel's, run `manage.py prunecontent --claim`."
             )
     except OSError as error:
         say(f"The store of overlays could not be marked as this database's: {error}.")

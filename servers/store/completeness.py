@@ -14,7 +14,7 @@ def find_incomplete_versions() -> Iterator[str]:
     """Yield the versions of which the store lacks a file or the list of files, in words."""
     by_name = OverlayVersion.objects.select_related("overlay").order_by("overlay__name", "number")
     versions = list(by_name)
-    # After the rows were read: whoever makes a version stores its files before its row.
+    # After the rows were read: the files of a version are stored before its row.
     there = {digest for digest, _path in get_store().walk()}
     for version in versions:
         try:

@@ -20,7 +20,9 @@ SWEPT = "swept"
 
 _OWNER = "database"
 """The file in the store that names its database."""
-_CURE = gettext_lazy("If it is this one’s all the same, `manage.py prunecontent --claim` says so.")
+_CURE = gettext_lazy(
+    "If it belongs to this one all the same, run `manage.py prunecontent --claim`."
+)
 
 
 class ForeignStoreError(BlobError):
@@ -42,10 +44,16 @@ def claim_store(*, instead_of: str = "") -> bool:
     Returns whether it is this database's now.
     """
     owner = _read_owner()
-    if owner not in ("", instead_of, identify_database()):
-        return False
+    if owner and owner != instead_of:
+        return owner == identify_database()
     take_store()
     return True
+
+
+def claim_old_store() -> None:
+    """Claim a store that names no database, as those of earlier versions, if this one has an overlay's version."""
+    if not _read_owner() and OverlayVersion.objects.exists():
+        take_store()
 
 
 def take_store() -> None:
@@ -53,7 +61,7 @@ def take_store() -> None:
     root = get_store().root
     if not root.exists():
         return
-    # Whoever reads it sees all of it. Emptied by a power cut, it names none, and is written again.
+    # Readers see all of it or nothing. Emptied by a power cut, it names none, and is written again.
     draft = root / f".{_OWNER}-{secrets.token_hex(8)}"
     draft.write_text(f"{identify_database()}\n", "utf-8")
     draft.chmod(0o660)  # For the account of the web process and that of the worker.

@@ -14,7 +14,7 @@ from django.dispatch import receiver
 from hostops.specs import read_known_files
 from servers.models import OverlayVersion, Upload
 from servers.store import upload_files
-from servers.store.ownership import SWEPT, ForeignStoreError, claim_store, require_own_store
+from servers.store.ownership import SWEPT, ForeignStoreError, claim_old_store, require_own_store
 from servers.store.panel_store import get_store
 from servers.store.versions import read_lines
 
@@ -77,8 +77,7 @@ def sweep_store_if_due() -> None:
 
     One that names no database, of an earlier version, becomes this one's before its next sweep is due.
     """
-    if OverlayVersion.objects.exists():
-        claim_store()
+    claim_old_store()
     with contextlib.suppress(FileNotFoundError):
         if time.time() - _moment(SWEPT) < SWEEP_SECONDS and not _is_dropped():
             return

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from deploy import run_as
-from deploy.installer import answers, databases, places, proxy, releases, steps
+from deploy.installer import (
+    answers,
+    databases,
+    places,
+    proxy,
+    releases,
+    settings_files,
+    steps,
+)
 from deploy.installer.answers import Answers
 from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.installation import Installation
@@ -415,3 +423,73 @@ def test_anybody_may_see_what_would_be_done_and_every_flag_is_explained() -> Non
     )
     for flag in ("--from", "--wheels", "--name", "--database", "--game", "--driver", "--dry-run"):
         assert flag in done.stdout
+
+
+# --- What a backup that is put back replaces --------------------------------------------------------
+
+
+class HereMachine(Machine):
+    """A machine whose commands do nothing, and on which files belong to whoever runs the tests."""
+
+    worker_runs = False
+
+    def write(self, path: Path, text: str, **_options: object) -> None:
+        """Write a file."""
+        path.write_text(text)
+
+    def succeeds(self, *_argv: str | Path) -> bool:
+        """Say whether the worker runs."""
+        return self.worker_runs
+
+
+@pytest.fixture
+def settings_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the installer's settings in a folder of the test."""
+    monkeypatch.setattr(places, "PASSPHRASE", tmp_path / "backup.passphrase")
+    monkeypatch.setattr(settings_files, "WEB", tmp_path / "web.env")
+    monkeypatch.setattr(settings_files, "WORKER", tmp_path / "worker.env")
+    return tmp_path
+
+
+def test_each_passphrase_that_is_replaced_is_kept(settings_dir: Path) -> None:
+    machine, given = HereMachine(is_dry_run=False, say=print), settings_dir / "given"
+    places.PASSPHRASE.write_text("first\n")
+    for text in ("second\n", "second\n", "third\n"):
+        given.write_text(text)
+        settings_files.write_passphrase(machine, given)
+    kept = {path.name: path.read_text() for path in settings_dir.glob("backup.passphrase*")}
+    assert kept == {
+        "backup.passphrase": "third\n",
+        "backup.passphrase.before-1": "first\n",
+        "backup.passphrase.before-2": "second\n",
+    }
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "new"), ("old,new", "new,old")])
+def test_keys_that_a_backup_replaces_still_decrypt(
+    settings_dir: Path, before: str, after: str
+) -> None:
+    for path in (settings_files.WEB, settings_files.WORKER):
+        path.write_text("SECRETS_KEYS=made-by-this-run\n")
+    settings_files.replace_keys(HereMachine(is_dry_run=False, say=print), "new", before)
+    for path in (settings_files.WEB, settings_files.WORKER):
+        assert path.read_text() == f"SECRETS_KEYS={after}\n"
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+def test_no_backup_is_put_back_over_a_panel_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "a.saferoom-backup"
+    machine = HereMachine(is_dry_run=False, say=print)
+    told = collect("--name", "p.test", "--game", "simulator")
+    installation = Installation(machine, told, told, REPOSITORY, print, archive=archive)
+    with pytest.raises(InstallError, match="There is no backup"):
+        installation._require_restorable()
+    archive.touch()
+    monkeypatch.setattr(releases, "current", lambda: "a release")
+    monkeypatch.setattr("deploy.installer.units.worker_systemctl", lambda _answers: ("systemctl",))
+    installation._require_restorable()
+    machine.worker_runs = True
+    with pytest.raises(InstallError, match="A panel runs here"):
+        installation._require_restorable()

@@ -229,7 +229,7 @@ def test_a_server_that_leaves_queries_unanswered_for_a_minute_may_hang(
     server = sweeps.after(10)
     assert (server.hanging_since, server.players) == (None, 2)
     game.answer = None
-    assert sweeps.after(10).hanging_since is None, "it begins anew"
+    assert sweeps.after(10).hanging_since is None, "it starts over"
 
 
 def test_another_run_is_given_a_minute_of_its_own(

@@ -220,6 +220,18 @@ def test_a_store_that_names_no_database_is_this_ones_only_if_it_needs_a_file(
     assert (get_store().root / "database").read_text().strip()
 
 
+def test_a_store_of_an_earlier_version_is_claimed_before_its_next_sweep_and_once(
+    versions: list[OverlayVersion],
+) -> None:
+    sweep_store()
+    named = get_store().root / "database"
+    named.unlink(missing_ok=True)
+    sweep_store_if_due()
+    os.utime(named, (0, 0))
+    sweep_store_if_due()
+    assert named.stat().st_mtime == 0, "it is not written at each look"
+
+
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_a_manifest_that_cannot_be_read_stops_the_sweep(
     versions: list[OverlayVersion], is_damaged: bool
