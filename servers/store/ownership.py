@@ -51,7 +51,7 @@ def claim_store(*, instead_of: str = "") -> bool:
 
 
 def claim_old_store() -> None:
-    """Claim a store that names no database, as those of earlier versions, if this one has an overlay's version."""
+    """Claim a store that names no database, as earlier versions left it, if this one has an overlay."""
     if not _read_owner() and OverlayVersion.objects.exists():
         take_store()
 

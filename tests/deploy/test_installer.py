@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -433,9 +434,10 @@ class HereMachine(Machine):
 
     worker_runs = False
 
-    def write(self, path: Path, text: str, **_options: object) -> None:
+    def write(self, path: Path, text: str, **_options: Any) -> bool:
         """Write a file."""
         path.write_text(text)
+        return True
 
     def succeeds(self, *_argv: str | Path) -> bool:
         """Say whether the worker runs."""
