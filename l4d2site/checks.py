@@ -15,6 +15,7 @@ from django.core.checks import Warning as CheckWarning
 from django.db import connection
 
 from jobs.database import SHARED_FILE, database_files, find_database_file, is_shared, look_at
+from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -135,6 +136,27 @@ def check_database_url(**_options: Any) -> list[CheckMessage]:
             id="saferoom.W005",
         )
     ]
+
+
+@register()
+def check_backup_passphrase(**_options: Any) -> list[CheckMessage]:
+    """Report that no backup can be made, as its passphrase is missing or too short.
+
+    Not that this account may not read it: another one may make the backups.
+    """
+    try:
+        read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
+    except PassphraseError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return []
+        return [
+            CheckWarning(
+                f"No backup can be made: {error}",
+                hint="Write a passphrase into that file, or correct BACKUP_PASSPHRASE_FILE.",
+                id="saferoom.W006",
+            )
+        ]
+    return []
 
 
 def private_paths() -> Iterator[tuple[Path, os.stat_result, str]]:

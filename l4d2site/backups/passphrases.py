@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from l4d2site.backups.sealing import LEAST_PASSPHRASE
+LEAST_PASSPHRASE = 12
+"""Characters. Anybody with an archive can try passphrases for as long as they like."""
 
 
 class PassphraseError(Exception):

@@ -16,9 +16,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAGIC = b"saferoom-sealed-1\n"
 PIECE_BYTES = 1024**2
-LEAST_PASSPHRASE = 12
-"""Characters. Anybody with an archive can try passphrases for as long as they like."""
-
 _SALT_BYTES = 16
 _TAG_BYTES = 16
 # 64 MiB and about a fifth of a second for each guess.

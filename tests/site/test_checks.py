@@ -24,6 +24,7 @@ from django.test import override_settings
 from jobs.management.commands import runjobs
 from l4d2site import checks
 from l4d2site.checks import (
+    check_backup_passphrase,
     check_database_url,
     check_proxies,
     check_secrets_keys,
@@ -312,6 +313,31 @@ def test_a_database_that_is_another_than_it_seems_is_told(
         settings.DATABASES["default"]["NAME"] = before
     assert [message.id for message in messages] == ["saferoom.W005"] * is_told
     assert all("sqlite:////srv/p%23%FF " in str(message.hint) for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_told"), [(None, True), ("short", True), ("a long passphrase", False)]
+)
+def test_a_passphrase_that_backups_cannot_use_is_told(
+    settings: LazySettings, tmp_path: Path, line: str | None, is_told: bool
+) -> None:
+    settings.BACKUP_PASSPHRASE_FILE = tmp_path / "passphrase"
+    if line:
+        settings.BACKUP_PASSPHRASE_FILE.write_text(f"{line}\n")
+    messages = check_backup_passphrase()
+    assert [message.id for message in messages] == ["saferoom.W006"] * is_told
+    assert all(str(settings.BACKUP_PASSPHRASE_FILE) in message.msg for message in messages)
+
+
+def test_a_passphrase_that_only_the_account_of_backups_may_read_is_no_fault(
+    settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_options: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    settings.BACKUP_PASSPHRASE_FILE = tmp_path / "passphrase"
+    monkeypatch.setattr(Path, "open", refuse)
+    assert check_backup_passphrase() == []
 
 
 def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:
