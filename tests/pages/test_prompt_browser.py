@@ -90,6 +90,10 @@ FULL_LINES = """log => {
 """How many whole lines a log shows at a time, below the head of its run."""
 
 
+LINES_IN_VIEW = "one => one.clientHeight / parseFloat(getComputedStyle(one).lineHeight)"
+"""How many lines a text shows at a time, with the part of the last one."""
+
+
 @pytest.mark.parametrize("has_news", [False, True], ids=["quiet", "with news"])
 def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
     open_page: OpenPage, server: Server, has_news: bool
@@ -115,6 +119,9 @@ def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
     for one in (page.get_by_label("Command for alpha"), page.locator(".command").first):
         expect(one).to_be_in_viewport(ratio=1)
     assert page.get_by_role("log").evaluate(FULL_LINES) >= 12
+    # Half a line at the end tells that an answer goes on below it.
+    shown = [one.evaluate(LINES_IN_VIEW) % 1 for one in page.locator(".command-answer").all()]
+    assert shown == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 def add_news(server: Server) -> None:
