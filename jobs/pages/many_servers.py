@@ -105,7 +105,7 @@ def tell_apart(
     """Return the servers that an action applies to, and the other visible ones, each with the reason."""
     visible = Server.objects.visible_to(user).filter(name__in=list(names))
     servers, skipped = [], []
-    for server in visible.select_related("host").with_heartbeat():
+    for server in visible.select_related("host", "deferred_action").with_heartbeat():
         if action.operation not in server.operations:
             skipped.append((server, _("is %(state)s") % {"state": server.state_label}))
         elif action.operation not in server.operations_for(user):
@@ -165,8 +165,11 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
     if len(names) > MOST_SERVERS:
         return refuse_so_many(request, back_to)
     servers = configurable_by(request.user).filter(name__in=names)
+    others = Server.objects.visible_to(request.user).filter(name__in=names)
+    left_out = others.exclude(pk__in=servers.order_by().values("pk")).count()
     if request.POST.get("way") == "take":
         say_taken(request, tag, take_tag(servers, tag))
+        say_left_out(request, left_out)
         return see_other(back_to)
     count, refusals = add_tag(servers.select_related("owner").prefetch_related("tags"), tag)
     words = ngettext(
@@ -174,9 +177,22 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
         "Tag %(tag)s was added to %(count)d servers.",
         count,
     )
-    messages.success(request, words % {"tag": tag, "count": count})
+    say = messages.success if count else messages.warning
+    say(request, words % {"tag": tag, "count": count})
+    say_left_out(request, left_out)
     say_refusals(request, refusals)
     return see_other(back_to)
+
+
+def say_left_out(request: SignedInRequest, count: int) -> None:
+    """Say on how many of the selected servers one may not change the tags."""
+    words = ngettext(
+        "%(count)d server was left out: your role on it does not allow you to change its tags.",
+        "%(count)d servers were left out: your role on them does not allow you to change their tags.",
+        count,
+    )
+    if count:
+        messages.warning(request, words % {"count": count})
 
 
 def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:

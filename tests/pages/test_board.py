@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from jobs import queue
 from jobs.models import DeferredAction, Job, JobState, Worker
 from jobs.pages import many_servers
 from servers.fleet.board import ROWS_PER_PAGE
@@ -282,6 +283,17 @@ def test_what_is_refused_is_told_and_holds_up_nothing(
     assert "Restart: nothing was done." in page
     assert "0 servers" not in page
     assert "able: The game is not installed on host local yet" in page
+
+
+def test_a_question_tells_what_would_not_be_done_any_more(
+    as_alice: Client, alice: User, fleet: dict[str, Server]
+) -> None:
+    queue.defer("stop", server=fleet["able"], requested_by=alice, until=timezone.now())
+    asked = {"action": "restart", "server": ["able", "baker"]}
+    page = as_alice.post(MANY, asked).content.decode()
+    assert page.count("instead of “Stop when empty”, which waits") == 1
+    queue.end_deferral(fleet["able"].deferred_action, "People were on.")
+    assert "instead of" not in as_alice.post(MANY, asked).content.decode()
 
 
 def test_an_action_that_no_server_needs_any_longer_is_no_success(

@@ -282,7 +282,10 @@ def test_who_may_not_configure_a_server_leaves_its_tags_alone(
     browser.post("/tags/rename/", {"tag": "EU", "name": "mine"})
     browser.post("/tags/remove/", {"tag": "EU"})
     for way, tag in (("add", "mine"), ("take", "EU")):
-        browser.post("/tags/many/", {"server": ["able", "baker"], "tag": tag, "way": way})
+        form = {"server": ["able", "baker"], "tag": tag, "way": way}
+        page = browser.post("/tags/many/", form, follow=True).content.decode()
+        # Of a server that is not shared with Bob, he learns nothing.
+        assert "1 server was left out: your role on it does not allow" in page
     assert edit(browser, fleet["able"], tags="mine") == 403
     assert (tags_of("able"), tags_of("baker")) == (["EU", "race"], ["EU"])
     assert 'value="EU"' in sign_in(fleet["able"].owner).get("/tags/").content.decode()
