@@ -1,17 +1,29 @@
 """Jobs, their logs and the workers in the Django admin, read-only."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
+from django.utils.translation import gettext, gettext_lazy
 
 from jobs.models import Job, JobLog, JobState, Operation, Worker
 from servers.permissions import Verb, follows_everything, may
+
+ERROR_CHARS = 120
+"""How much of an error the list of jobs shows; its page has all of it."""
+
+
+def format_time(time: datetime) -> str:
+    """Return a time in text that a narrow column can break; Django's own never does, and is cut off."""
+    return date_format(localtime(time), "j M Y, H:i")
 
 
 class ReadOnly:
@@ -73,16 +85,15 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
     list_display = [
         "page",
         "what",
-        "subject",
-        "host_is",
+        "about",
         "how_far",
         "asked_by",
-        "created_at",
-        "finished_at",
+        "requested_at",
+        "ended_at",
     ]
     list_display_links = None
     list_filter = ["state", OperationFilter]
-    search_fields = ["=id", "server_name", "overlay_name", "requested_by_name"]
+    search_fields = ["=id", "server_name", "overlay_name", "host_name", "requested_by_name"]
     ordering = ["-id"]
     show_full_result_count = False
 
@@ -96,23 +107,37 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
         """Return the operation in words."""
         return job.operation_label
 
-    @admin.display(description=gettext_lazy("host"), ordering="host_name")
-    def host_is(self, job: Job) -> str:
-        """Return the name of the host."""
-        return job.host_name
+    @admin.display(description=gettext_lazy("subject"), ordering="host_name")
+    def about(self, job: Job) -> str:
+        """Return what it is about, and on which host that is."""
+        if job.subject == job.host_name:
+            return job.subject
+        return gettext("%(subject)s on %(host)s") % {"subject": job.subject, "host": job.host_name}
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def how_far(self, job: Job) -> str:
-        """Return the state, with the stage and the progress of a running job."""
-        if job.state != JobState.RUNNING or not job.stage:
-            return job.get_state_display()
-        progress = "" if job.progress is None else f" {job.progress} %"
-        return f"{job.get_state_display()}: {job.stage}{progress}"
+        """Return the state, with the stage and the progress of a running job or why one failed."""
+        more = ""
+        if job.state == JobState.RUNNING and job.stage:
+            more = job.stage if job.progress is None else f"{job.stage} {job.progress} %"
+        elif job.state == JobState.FAILED:
+            more = Truncator(job.error).chars(ERROR_CHARS)
+        return f"{job.get_state_display()}: {more}" if more else job.get_state_display()
 
     @admin.display(description=gettext_lazy("requested by"), ordering="requested_by_name")
     def asked_by(self, job: Job) -> str:
         """Return who requested it."""
         return job.requested_by_name
+
+    @admin.display(description=gettext_lazy("requested at"), ordering="created_at")
+    def requested_at(self, job: Job) -> str:
+        """Return when it was requested."""
+        return format_time(job.created_at)
+
+    @admin.display(description=gettext_lazy("ended at"), ordering="finished_at")
+    def ended_at(self, job: Job) -> str:
+        """Return when it ended; nothing of a job that has not."""
+        return format_time(job.finished_at) if job.finished_at else ""
 
     def view_on_site(self, job: Job) -> str:
         """Return the address of the job's page."""
