@@ -30,9 +30,11 @@ _ENDS_THAT_WERE_MEANT = ("success ", "exit-code exited 130", "signal killed INT"
 def count_restarts(restarted_at: Iterable[float], until: float) -> int:
     """Return how many restarts are in the window that ends at `until`, in seconds since the epoch.
 
-    Never returns more than the budget: the launcher of an earlier version did not enforce it.
+    Never returns more than the budget: the launcher of an earlier version did not enforce it. A time after
+    `until` is from before the clock was set back, and does not count.
     """
-    return min(sum(at > until - RESTART_WINDOW_SECONDS for at in restarted_at), RESTART_BUDGET)
+    begin = until - RESTART_WINDOW_SECONDS
+    return min(sum(begin < at <= until for at in restarted_at), RESTART_BUDGET)
 
 
 def is_spent(restarted_at: Iterable[float], crashed_at: float) -> bool:

@@ -272,7 +272,8 @@ def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
         game_dir=f"{root}/{instance}/{'merged' if plan['layering'] == 'overlay' else 'tree'}",
         home_dir=home,
         read_only=shown,
-        hidden=(root,),
+        # Settings and the database may lie beside the code, and that below /usr, which is visible.
+        hidden=(root, __file__.rsplit("/", 2)[0]),
         steamclient="" if shown or not os.path.exists(steamclient) else steamclient,
     )
 

@@ -133,10 +133,19 @@ class PlannedRun:
         if not self.spec.overlays:
             act(host, self.spec, **callbacks)
             return
-        self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
+        self.fingerprints = read_fingerprints(host, self.spec)
         act(host, self.spec, **callbacks)
         self.loaded = ask_for_loaded(host, self.spec.name, **callbacks)
         self.loaded_at = timezone.now() if self.loaded else None
+
+
+def read_fingerprints(host: HostLayer, spec: InstanceSpec) -> Mapping[str, str]:
+    """Return the fingerprints of a server's overlays; none if that fails, which is no reason not to start."""
+    try:
+        return host.overlay_fingerprints(spec.overlays)
+    except Exception as error:  # noqa: BLE001 - logged
+        faults.tell(logger, f"server {spec.name}: its overlays' state is not known", error)
+        return {}
 
 
 def ask_for_loaded(
@@ -287,7 +296,10 @@ def describe_loaded(
 
 
 def install(host: HostLayer, job_id: int, **callbacks: Unpack[CallbackArguments]) -> None:
-    """Install or update the game; the job's page asks for a Steam Guard code if Steam wants one."""
+    """Install or update the game; for an account, the job's page asks for the code that Steam may want."""
+    if not settings.STEAM_ACCOUNT:
+        host.install_runtime(**callbacks)
+        return
     ask_code = partial(wait_for_code, job_id, callbacks["cancel"], set())
     host.install_runtime(ask_code=ask_code, **callbacks)
 
@@ -340,7 +352,8 @@ def start(
     A start that nobody requested is automatic: after a crash it counts against the restart budget.
     """
     host.initialize(spec, **callbacks)
-    host.start(spec.name, is_automatic=is_automatic, **callbacks)
+    start = partial(host.start, is_automatic=True) if is_automatic else host.start
+    start(spec.name, **callbacks)
 
 
 def stop(host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]) -> None:
@@ -423,7 +436,7 @@ def describe_state(
         secrets = secrets_of_server(server) | read_running_secrets(host_name, server.name)
         detail = make_line_safe(mask_known(detail, secrets))
     return {
-        "actual_state": status.state.value,
+        "actual_state": ActualState(status.state),
         "state_note": status.note,
         "state_detail": detail,
         "running_build_id": status.release or "",

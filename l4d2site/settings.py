@@ -277,7 +277,10 @@ if IS_SQLITE:
         f"an absolute path, with four slashes: there are both {_here} and {_in_panel}. Choose the one with the "
         "panel's data",
     )
-    DATABASES["default"]["NAME"] = str(_here if _is_here and not _is_in_panel else _in_panel)
+    # If it is a link, SQLite follows it first, so the log and the locks are beside the file itself.
+    DATABASES["default"]["NAME"] = os.path.realpath(
+        _here if _is_here and not _is_in_panel else _in_panel
+    )
     DATABASES["default"]["OPTIONS"] = {
         # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
         # timeout; an IMMEDIATE one waits for its turn.

@@ -150,9 +150,15 @@ def find_wanted_maps(argv: Sequence[str]) -> list[str]:
     return [name for word, name in pairwise(words) if word.lower() == "+map"]
 
 
+# Metamod tries its 64-bit build first, and says that it cannot be loaded here; no engine ends for that.
+_OF_ADDONS = re.compile(r"\baddons/|\[META\]|\[SM\]")
+
+
 def find_ending(lines: Sequence[str]) -> tuple[str, str] | None:
     """Return the console line that says why the engine ended, and the remedy; None if there is none."""
     for line in reversed(lines):
+        if _OF_ADDONS.search(line):
+            continue
         for pattern, cure in _ENDINGS:
             if pattern.search(line):
                 return line.strip(), cure

@@ -44,12 +44,15 @@ class StatusReader:
         return statuses
 
     def _is_to_be_asked(self, status: InstanceStatus) -> bool:
-        """Whether this run never answered, no start is waiting for it, and it was not queried just now."""
+        """Whether this run never answered, no start is waiting for it, and it was not queried just now.
+
+        A run that began in the future did so before the clock was set back, nobody knows how long ago.
+        """
         is_silent = status.state is InstanceState.RUNNING and status.note == SILENT_NOTE
         if not is_silent and (
             status.state is not InstanceState.STARTING
             or status.started_at is None
-            or time.time() - status.started_at < _UNATTENDED_SECONDS
+            or 0 <= time.time() - status.started_at < _UNATTENDED_SECONDS
         ):
             return False
         now = time.monotonic()
@@ -70,6 +73,6 @@ class StatusReader:
                 runs.mark_ready(instance, run)
             elif (
                 status.state is InstanceState.STARTING
-                and time.time() - run.started_at > self._settings.start_timeout_seconds
+                and not 0 <= time.time() - run.started_at <= self._settings.start_timeout_seconds
             ):
                 unanswered.give_up_on(self._settings, instance, run)

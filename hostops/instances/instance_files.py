@@ -466,6 +466,10 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
             # Whatever it is: a link that the game has put there is removed too.
             if untrusted.exists(folder, instance.trusted_dir):
                 _doom(layout, instance, folder)
+        for folder in _folders(instance):
+            # A game without a box can have replaced it, and nothing else would remove that.
+            if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+                _doom(layout, instance, folder)
         admin_files.forget(instance)
         # First: on a full disk there is no room for the new folder until then.
         finish_deletions(layout, instance.name)

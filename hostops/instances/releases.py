@@ -1,7 +1,7 @@
 """The installed builds of the game: which one is current, switching to another, removing old ones."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
@@ -114,10 +114,10 @@ def choose_rollback(layout: HostLayout, build_id: str | None) -> str:
 
 
 def prune(layout: HostLayout, kept: Iterable[str], callbacks: Callbacks) -> None:
-    """Remove the releases that are neither in `kept` nor used by a running instance."""
+    """Remove the releases that are not in `kept`, and that no instance uses or is to be restarted from."""
     if not layout.releases_dir.is_dir():
         return
-    needed = {*kept, *_users(layout)}
+    needed = {*kept, *_users(layout), *_awaited(layout)}
     for folder in _folders_by_age(layout):
         if folder.name not in needed:
             callbacks.say(f"Removing release {folder.name}: nothing uses it.")
@@ -159,6 +159,17 @@ def _folders_by_age(layout: HostLayout) -> list[Path]:
     """Return the folders of releases, latest first."""
     folders = [path for path in layout.releases_dir.glob("*") if path.name.isdecimal()]
     return sorted(folders, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+
+
+def _awaited(layout: HostLayout) -> Iterator[str]:
+    """Yield the releases of crashed runs that systemd may restart, after its pause, as they were."""
+    for name in layout.instance_names():
+        instance = layout.instance(name)
+        last_run = runs.read_run(instance)
+        if last_run is not None and runs.has_crashed(instance, last_run):
+            end = runs.read_end(instance, last_run)
+            if end is None or not end.is_final:
+                yield last_run.release
 
 
 def _users(layout: HostLayout) -> dict[str, list[str]]:

@@ -55,7 +55,6 @@ async def follow(
     request: HttpRequest, find_topic: Callable[P, Topic], *args: P.args, **kwargs: P.kwargs
 ) -> HttpResponseBase:
     """Answer with the events of the topic that `find_topic` returns, unless it refuses."""
-    after = read_position(request)
     hub = Hub.of_running_loop()
     if hub.open_streams.total >= most_watchers():
         return refuse_for_now()
@@ -67,6 +66,7 @@ async def follow(
     topic, permit, most = await sync_to_async(authorize)()
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
+    after = read_position(request)
     # Other streams may have begun while this one was authorized. From here to `take_place` nothing else runs.
     if hub.open_streams.total >= most_watchers():
         return refuse_for_now()

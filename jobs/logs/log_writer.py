@@ -225,7 +225,7 @@ class LogWriter:
         """Store a batch that was refused, and rolled back, part by part.
 
         Each line that the database refuses becomes a marked gap. An end that it refuses is tried again without
-        its run.
+        its run, and then without what the job learned about its server.
         """
         logger.debug("a batch of %s parts was refused: %r", len(self._batch), refusal)
         while self._batch:
@@ -247,6 +247,10 @@ class LogWriter:
                     # Its server may have been removed.
                     logger.warning("job %s: its run cannot be stored: %s", part.job.id, error)
                     part.ending = part.ending._replace(run=None)
+                    continue
+                if part.ending and part.ending.server_changes:
+                    logger.exception("job %s: its server's state cannot be stored", part.job.id)
+                    part.ending = part.ending._replace(server_changes={})
                     continue
                 logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
                 if part.lines and not part.has_gap:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 
+from hostops.specs import SECRETS as SECRET_NAMES
 from hostops.specs import InstanceSpec
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from servers.models import LaunchTexts, Server
@@ -13,13 +14,16 @@ MAX_LINE_CHARS = 4096
 CUT_MARK = " … [cut]"
 MASK = "********"
 
+_CVARS = sorted(SECRET_NAMES.keys() - {"rcon", "sm_rcon"})
+"""The console variables whose value is a secret. What follows the two commands is another command."""
+
 # What follows one of these words is a password: as a cvar, as a launch argument, in a printed list of
 # arguments, or in SteamCMD's login, where it comes after the account's name. No two adjacent repeats can match
 # the same blanks: otherwise a line of a million blanks would be tried in every combination.
 SECRETS = re.compile(
-    r"""
+    rf"""
     (?P<name>
-      \b (?: rcon_password | sv_password | tv_password | netconpassword )
+      \b (?: {"|".join(_CVARS)} )
       (?= [\s"'=:,] ) ["']? \s*+ (?: [=:,] \s*+ )?
       | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
     )
@@ -82,7 +86,7 @@ def find_typed_secrets(texts: LaunchTexts) -> frozenset[str]:
 def may_have_secret(text: str) -> bool:
     """Return whether searching `text` with `SECRETS` is worth it."""
     lowered = text.lower()
-    return "password" in lowered or "+login" in lowered
+    return "password" in lowered or "+login" in lowered or "sv_setsteamaccount" in lowered
 
 
 def mask_known(text: str, secrets: Iterable[str]) -> str:

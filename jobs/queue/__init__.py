@@ -34,6 +34,7 @@ from jobs.queue.transitions import (
     prune_jobs,
     read_cancel_requests,
     recover_stale_jobs,
+    store_desired_states,
 )
 from jobs.queue.wait_reasons import explain_waiting
 
@@ -70,4 +71,5 @@ __all__ = [
     "register_worker",
     "request",
     "retry",
+    "store_desired_states",
 ]

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from hostops.errors import HostError
+from hostops.errors import HostError, OperationCancelled
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
 from jobs.database import Channel, Rest, announce, is_away, outage_log, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
@@ -187,9 +187,14 @@ class ConsoleCopier:
     def finish(self, server: Server, cancel: CancelToken) -> None:
         """Copy all remaining output of a server that no longer runs, and close its run.
 
-        Raises OperationCancelled.
+        A console that cannot be read is logged: its files can still be removed. Raises OperationCancelled.
         """
-        self._copy_rest(server, FINISH_SECONDS, cancel)
+        try:
+            self._copy_rest(server, FINISH_SECONDS, cancel)
+        except OperationCancelled:
+            raise
+        except (OSError, HostError) as error:
+            tell_unreadable(server.name, error)
         self._close_runs(ConsoleRun.objects.filter(server=server))
 
     def _copy_rest(self, server: Server, seconds: float, cancel: CancelToken) -> None:

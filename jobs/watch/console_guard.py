@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Protocol
 
-from hostops.errors import HostError
 from jobs.logs import faults
 
 logger = logging.getLogger(__name__)
@@ -45,10 +44,8 @@ class ConsoleGuard:
         """
         try:
             return self._trim()
-        except (OSError, HostError) as error:
-            faults.tell(
-                logger, "the consoles cannot be kept within bounds", error, is_explained=True
-            )
+        except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, "the consoles cannot be kept within bounds", error)
             return LONGEST_WAIT_SECONDS
 
     def _trim(self) -> float:

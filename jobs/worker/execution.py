@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
-from time import time
+from time import monotonic, time
 from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -76,8 +76,10 @@ def execute(plan: Plan, writer: LogWriter, cancel: CancelToken) -> None:
     """
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
-    began_at = time()
+    began_at, began = time(), monotonic()
     ending = carry_out(plan, writer, cancel)
+    # The clock may have been set back since.
+    began_at = min(began_at, time() - (monotonic() - began))
     ending = learn_from(plan, ending, began_at)
     release_connection()  # `learn_from` may have stored an install's result from this thread.
     logger.info("job %s: over, %s", job.id, ending.state)
@@ -97,11 +99,11 @@ def carry_out(plan: Plan, writer: LogWriter, cancel: CancelToken) -> Ending:
     def on_stage(name: str, progress: int | None = None) -> None:
         writer.stage(job, mask_known(name, secrets), progress)
 
-    def words(error: Exception) -> str:
+    def words(error: Exception | SystemExit) -> str:
         # The error may quote the game: names of its files, the last line that it printed.
         return make_line_safe(mask_known(str(error) or type(error).__name__, secrets))
 
-    def fail(exit_code: int, error: Exception, output: str) -> Ending:
+    def fail(exit_code: int, error: Exception | SystemExit, output: str) -> Ending:
         for line in output.splitlines():
             on_line(LogStream.STDERR, line)
         return Ending(JobState.FAILED, exit_code, words(error))
@@ -121,13 +123,13 @@ def carry_out(plan: Plan, writer: LogWriter, cancel: CancelToken) -> Ending:
             "job %s: %s of %s failed: %s", job.id, job.operation, job.subject, words(error)
         )
         return fail(1, error, str(error))
-    except Exception as error:  # noqa: BLE001 - it fails the job, and is logged
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it fails the job, and is logged
         log_bug(job, error, secrets)
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
 
 
-def log_bug(job: ClaimedJob, error: Exception, secrets: frozenset[str]) -> None:
+def log_bug(job: ClaimedJob, error: BaseException, secrets: frozenset[str]) -> None:
     """Log an error that the host layer does not know, with its traceback, in which `secrets` are masked."""
     trace = "\n".join(
         make_line_safe(mask_known(line, secrets))
@@ -166,6 +168,23 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
             what = f"job {job.id}: the ports of host {job.host} cannot be read"
             faults.tell(logger, what, error)
     status = operations.read_status(job.host_name, server.name)
+    try:
+        return describe_outcome(plan, server, ending, status, began_at)
+    except Exception as error:  # noqa: BLE001 - logged
+        # The job has ended, whatever the host says of its server.
+        faults.tell(logger, f"job {job.id}: what it left behind cannot be described", error)
+        return describe_outcome(plan, server, ending, None, began_at)
+
+
+def describe_outcome(
+    plan: Plan,
+    server: ClaimedServer,
+    ending: Ending,
+    status: InstanceStatus | None,
+    began_at: float,
+) -> Ending:
+    """Return the ending with what to store about the server; `status` is what its host says, if it is known."""
+    job = plan.job
     changes = describe_server(plan, server, ending, status)
     run = operations.describe_run(
         job,

@@ -9,12 +9,13 @@ import threading
 
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from hostops.specs import CancelToken
 from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import LogWriter
 from jobs.models import Job, JobState
-from jobs.queue import Heartbeat, claim_next_job, register_worker
+from jobs.queue import Heartbeat, claim_next_job, register_worker, store_desired_states
 from jobs.worker.execution import execute, plan, release_connection
 from servers.models import Host
 
@@ -47,7 +48,10 @@ def run_job(job_id: int, *, cancel: CancelToken | None = None) -> None:
     )
     if job.state != JobState.RUNNING:
         raise ValueError(f"Job {job.id} is {job.state}: claim it before running it.")
-    carry_out(ClaimedJob.of(job), cancel or CancelToken())
+    claimed = ClaimedJob.of(job)
+    # A script may have made the row without a claim.
+    store_desired_states([claimed], timezone.now())
+    carry_out(claimed, cancel or CancelToken())
 
 
 def carry_out(job: ClaimedJob, cancel: CancelToken) -> None:

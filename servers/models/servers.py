@@ -722,5 +722,6 @@ class Crash(models.Model):
         if not crashes:
             return
         cls.objects.bulk_create(crashes)
-        kept = server.crashes.values_list("pk", flat=True)[:CRASHES_KEPT]
+        # By the order of their rows: a time may be from before the clock was set back.
+        kept = server.crashes.order_by("-pk").values_list("pk", flat=True)[:CRASHES_KEPT]
         server.crashes.exclude(pk__in=list(kept)).delete()

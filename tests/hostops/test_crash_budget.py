@@ -21,6 +21,11 @@ def test_only_the_restarts_within_the_window_count() -> None:
     assert count_restarts([edge - 1, edge, edge + 1, NOW - 1], NOW) == 2
 
 
+def test_restarts_from_before_the_clock_was_set_back_do_not_count() -> None:
+    assert not is_spent([NOW + 86_400 * day for day in range(1, RESTART_BUDGET + 1)], NOW)
+    assert count_restarts([NOW], NOW) == 1
+
+
 def test_no_more_restarts_are_told_than_the_budget_has() -> None:
     """A launcher of an earlier version did not enforce it."""
     assert count_restarts([NOW - 1] * 50, NOW) == RESTART_BUDGET

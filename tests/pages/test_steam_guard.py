@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -128,9 +129,9 @@ def test_a_form_that_is_sent_twice_does_not_answer_the_next_question_too(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_running_install_gets_the_code_that_was_entered_meanwhile(
-    as_dana: Client, host: Host, dana: User, fake_host: FakeHost
+    as_dana: Client, host: Host, dana: User, fake_host: FakeHost, settings: LazySettings
 ) -> None:
-    fake_host.needs_code = True
+    settings.STEAM_ACCOUNT, fake_host.needs_code = "owner", True
     enqueue("install", host=host, requested_by=dana)
     job = claim_next_job(host=host)
     assert job

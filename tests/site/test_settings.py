@@ -164,6 +164,13 @@ def test_the_database_is_the_same_file_wherever_a_process_is_started(url: str, p
     assert read(DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == path
 
 
+def test_a_link_to_the_database_is_followed(tmp_path: Path) -> None:
+    """SQLite keeps its log beside the file itself: checkpoints and wake-ups would look beside the link."""
+    (tmp_path / "panel.sqlite3").symlink_to(tmp_path / "disk" / "real.sqlite3")
+    found = read(DATABASE_URL=f"sqlite:///{tmp_path}/panel.sqlite3")["DATABASES"]["default"]["NAME"]
+    assert found == str(tmp_path / "disk" / "real.sqlite3")
+
+
 def test_a_relative_database_that_was_found_where_a_process_is_started_still_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,5 +137,14 @@ def test_the_line_that_tells_why_the_engine_ended_is_found_with_a_cure(
 
 
 def test_a_plugin_that_misses_a_library_is_no_reason_for_an_end() -> None:
-    line = 'Unable to load plugin "addons/x.so": libfoo.so: cannot open shared object file'
-    assert find_ending([line]) is None
+    lines = (
+        'Unable to load plugin "addons/x.so": libfoo.so: cannot open shared object file',
+        "addons/metamod/bin/linux64/server.so: wrong ELF class: ELFCLASS64",
+        "[SM] Unable to load extension: /lib/libc.so.6: version `GLIBC_2.38' not found",
+        "[META] Failed to load plugin x: libm.so.6: wrong ELF class: ELFCLASS64",
+    )
+    assert find_ending(lines) is None
+    end = "bin/engine_srv.so: wrong ELF class: ELFCLASS64"
+    found = find_ending([end, *lines])
+    assert found is not None
+    assert found[0] == end

@@ -1,5 +1,6 @@
 """Reset removes what a server wrote, and nothing else."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,24 @@ def test_settings_and_console_stay(host: Host, alpha: Path) -> None:
         5,
         "the config is gone",
     )
+
+
+@pytest.mark.parametrize("folder", ["console", "layers", "work"])
+def test_a_file_or_link_in_the_place_of_a_folder_is_removed(
+    host: Host, alpha: Path, spec: InstanceSpec, tmp_path: Path, folder: str
+) -> None:
+    """As a game without a box can leave it: a start would be refused, and says to reset the server."""
+    shutil.rmtree(alpha / folder)
+    (alpha / folder).symlink_to(tmp_path)
+    host.reset("alpha")
+    assert not (alpha / folder).is_symlink()
+    host.initialize(spec)
+    (alpha / folder).rmdir() if folder != "layers" else shutil.rmtree(alpha / folder)
+    (alpha / folder).write_text("no folder")
+    host.reset("alpha")
+    host.initialize(spec)
+    host.start("alpha")
+    assert tmp_path.is_dir()
 
 
 def test_a_full_copy_is_made_again(root: Path, alpha: Path) -> None:

@@ -411,6 +411,12 @@ class TestHttp:
     def test_a_position_that_is_none_is_refused(self, job: Job, alice: User, position: str) -> None:
         assert self.read_all(f"/jobs/{job.pk}/events?after={position}", alice)[0] == 400
 
+    def test_who_may_not_see_the_job_does_not_learn_that_a_position_is_none(
+        self, job: Job, bob: User
+    ) -> None:
+        path = f"/jobs/{job.pk}/events"
+        assert self.read_all(f"{path}?after=x", bob)[0] == self.read_all(path, bob)[0] == 404
+
     def test_who_may_not_see_the_job_gets_no_stream(self, job: Job, bob: User) -> None:
         assert self.read_all(f"/jobs/{job.pk}/events", bob)[0] == 404
         assert self.read_all(f"/jobs/{job.pk}/events", None)[0] == 403

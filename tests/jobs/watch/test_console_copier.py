@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
 from hostops.instances.config_chain import SERVER_CONFIG_PATH
 from hostops.instances.console_watch import ConsoleWatch
-from hostops.layout import InstanceLayout
+from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.proc_stat import read_boot_id
 from hostops.specs import CancelToken, ConsoleChunk
 from jobs.live.topics import ConsoleTopic
@@ -585,6 +586,16 @@ class TestBeforeTheFilesGo:
         console_copier.finish_console(HostLayer(game.root), "alpha", CancelToken())
         assert not failures
         assert ConsoleLine.objects.get().line == "last words"
+
+    @pytest.mark.parametrize("kind", ["file", "link"])
+    def test_what_cannot_be_read_does_not_keep_the_files(self, game: Game, kind: str) -> None:
+        """A game without a box can put anything there."""
+        game.write("last words")
+        console = HostLayout(game.root).instance("alpha").console_dir
+        shutil.rmtree(console)
+        console.symlink_to("/") if kind == "link" else console.write_text("no folder")
+        console_copier.finish_console(HostLayer(game.root), "alpha", CancelToken())
+        assert not ConsoleLine.objects.exists()
 
     def test_who_cancels_ends_the_waiting(self, game: Game, failures: list[int]) -> None:
         game.write("last words")

@@ -314,6 +314,17 @@ class TestCrashes:
         kept = list(Crash.objects.values_list("last_lines", flat=True))
         assert kept == [f"run {number}" for number in range(CRASHES_KEPT + 3, 3, -1)]
 
+    def test_the_newest_one_stays_also_after_the_clock_was_set_back(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        for number in range(1, CRASHES_KEPT + 1):
+            tell(fake_host, watch, crashed(number))
+        Crash.objects.update(at=timezone.now() + timedelta(hours=2))
+        fake_host.console = [(CRASHES_KEPT + 1, "the newest")]
+        tell(fake_host, watch, crashed(CRASHES_KEPT + 1))
+        assert Crash.objects.filter(last_lines="the newest").exists()
+        assert Crash.objects.count() == CRASHES_KEPT
+
 
 class TestOutlook:
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hostops.specs import (
     CancelToken,
     ConfigPart,
     InstalledRelease,
+    InstanceSpec,
     InstanceState,
     InstanceStatus,
     OnLine,
@@ -49,7 +50,75 @@ def log_of(job: Job) -> list[tuple[str, str]]:
     return list(job.logs.values_list("stream", "line"))
 
 
+class PlainHost:
+    """A host layer with only the verbs of the contract, which take only its arguments."""
+
+    def __init__(self) -> None:
+        """Begin with no calls."""
+        self.verbs: list[str] = []
+
+    def _do(self, verb: str, on_line: OnLine, on_stage: OnStage, cancel: CancelToken) -> None:
+        self.verbs.append(verb)
+        on_stage("Working", 50)
+        on_line("stdout", verb)
+        cancel.raise_if_cancelled()
+
+    def install_runtime(self, *, on_line: OnLine, on_stage: OnStage, cancel: CancelToken) -> None:
+        self._do("install_runtime", on_line, on_stage, cancel)
+
+    def initialize(
+        self, _spec: InstanceSpec, *, on_line: OnLine, on_stage: OnStage, cancel: CancelToken
+    ) -> None:
+        self._do("initialize", on_line, on_stage, cancel)
+
+    def check(
+        self, _spec: InstanceSpec, *, on_line: OnLine, on_stage: OnStage, cancel: CancelToken
+    ) -> None:
+        self._do("check", on_line, on_stage, cancel)
+
+    def start(self, _name: str, *, on_line: OnLine, on_stage: OnStage, cancel: CancelToken) -> None:
+        self._do("start", on_line, on_stage, cancel)
+
+    def stop(self, _name: str, *, on_line: OnLine, on_stage: OnStage, cancel: CancelToken) -> None:
+        self._do("stop", on_line, on_stage, cancel)
+
+    def status(self, name: str) -> InstanceStatus:
+        """Return that it runs."""
+        return InstanceStatus(name, InstanceState.RUNNING)
+
+
 class TestDispatch:
+    @pytest.mark.parametrize(
+        ("operation", "verbs"),
+        [
+            ("install", ["install_runtime"]),
+            ("initialize", ["initialize"]),
+            ("start", ["initialize", "start"]),
+            ("stop", ["stop"]),
+            ("restart", ["check", "stop", "initialize", "start"]),
+        ],
+    )
+    def test_the_arguments_of_the_contract_are_all_that_a_verb_has_to_take(
+        self,
+        server: Server,
+        blueprint: Blueprint,
+        alice: User,
+        monkeypatch: pytest.MonkeyPatch,
+        operation: str,
+        verbs: list[str],
+    ) -> None:
+        overlay = Overlay.objects.create(name="maps", is_host_folder=True)
+        blueprint.overlays.add(overlay, through_defaults={"position": 0})
+        host = PlainHost()
+        monkeypatch.setattr(operations, "get_host", lambda _name: host)
+        target = None if operation == "install" else server
+        job = enqueue(operation, server=target, requested_by=alice)
+        assert run_worker_once()
+        job.refresh_from_db()
+        assert (job.state, job.error) == (JobState.SUCCEEDED, "")
+        assert host.verbs == verbs
+        assert [line for _, line in log_of(job)] == verbs
+
     @pytest.mark.parametrize(
         ("operation", "verbs"),
         [
@@ -340,13 +409,14 @@ class TestOutcomes:
         assert ("stderr", "") not in log_of(job)
 
     @pytest.mark.parametrize(
-        "error", [HostError("The port 27015 is taken."), RuntimeError("boom"), KeyError("x")]
+        "error",
+        [HostError("The port 27015 is taken."), RuntimeError("boom"), KeyError("x"), SystemExit(3)],
     )
     def test_any_other_exception_gives_exit_code_one_and_its_text(
         self,
         server: Server,
         fake_host: FakeHost,
-        error: Exception,
+        error: Exception | SystemExit,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         def act(*_: object) -> None:
@@ -547,6 +617,30 @@ class TestWhatIsLearned:
         assert run("stop", server).state == JobState.SUCCEEDED
         server.refresh_from_db()
         assert server.actual_state == ActualState.UNKNOWN
+
+    @pytest.mark.parametrize("said", ["running", {"state": "running"}, Mock(), Mock(state="up")])
+    def test_a_host_that_tells_nonsense_leaves_the_state_unknown_and_no_job_running(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: object
+    ) -> None:
+        monkeypatch.setattr(fake_host, "status", lambda _name: said)
+        assert run("start", server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.UNKNOWN
+        assert server.last_error == ""
+
+    def test_what_the_database_refuses_about_a_server_does_not_keep_its_job_running(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        fake_host.own_sizes["alpha"] = 2**70
+        assert run("stop", server).state == JobState.SUCCEEDED
+
+    def test_a_job_that_a_script_has_set_to_running_says_what_is_wanted(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+        run_job(job.pk)
+        server.refresh_from_db()
+        assert server.desired_state == DesiredState.RUNNING
 
     def test_a_server_that_is_removed_meanwhile_does_not_hurt(
         self, server: Server, fake_host: FakeHost, alice: User
