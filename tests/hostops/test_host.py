@@ -637,6 +637,16 @@ def test_a_server_whose_start_nobody_waited_for_is_found_running(
     assert runs.is_marked_ready(instance_of(root), latest_run(root))
 
 
+def test_so_is_one_from_before_the_clock_was_set_back(host: Host, root: Path, alpha: Path) -> None:
+    host.start("alpha")
+    instance = instance_of(root)
+    instance.ready_path.unlink()
+    record = json.loads(instance.run_path.read_text())
+    record["started_at"] += 3600
+    instance.run_path.write_text(json.dumps(record))
+    assert host.status("alpha").state is RUNNING
+
+
 def test_a_start_goes_on_with_one_whose_caller_died(host: Host, root: Path, alpha: Path) -> None:
     host.start("alpha")
     instance_of(root).ready_path.unlink()

@@ -27,7 +27,7 @@ from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
 from hostops.linux.namespaces import EXIT_FAILED, LaunchError, mount_overlay
 from hostops.linux.proc_stat import read_boot_id
-from tests.hostops.hosts import end_everything, game_processes, ignored_signals
+from tests.hostops.hosts import REPOSITORY, end_everything, game_processes, ignored_signals
 from tests.waiting import wait_until
 
 # What the "game" records about itself before it waits for its end.
@@ -108,6 +108,13 @@ def _clean(tmp_path: Path) -> object:
     for root in tmp_path.iterdir():
         if (root / "instances").is_dir():
             end_everything(root)
+
+
+def test_the_folder_of_the_code_is_hidden_like_the_hosts_root(instance: InstanceLayout) -> None:
+    """Below /usr it would be in the game's view, with the panel's settings and its database."""
+    plan = {"environment": {}, "layering": "overlay"}
+    box = launching._plan_box(str(instance.root), "instances/alpha", plan)
+    assert {str(instance.root), str(REPOSITORY)} <= {*box.hidden}
 
 
 def test_the_game_sees_the_layers_in_order_and_writes_to_its_own(instance: InstanceLayout) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.hostops.hosts import (
     latest_run,
     write_control,
 )
+from tests.waiting import wait_until
 
 PATCHED = ("left4dead2/pak01_dir.vpk", "update/pak01_dir.vpk")
 """The files that the simulated SteamCMD rewrites in place."""
@@ -88,6 +90,21 @@ def test_a_chain_of_updates_changes_no_older_release(host: Host, root: Path) -> 
     before = {path: path.read_bytes() for path in second.rglob("*") if path.is_file()}
     update(host, root, "30000000")
     assert {path: path.read_bytes() for path in second.rglob("*") if path.is_file()} == before
+
+
+def test_a_release_that_a_crashed_server_may_be_restarted_from_stays_until_it_is_stopped(
+    host: Host, root: Path, alpha: Path
+) -> None:
+    """As systemd restarts it, with its last launch plan, after a pause of up to a minute."""
+    host.start("alpha")
+    update(host, root)
+    os.kill(latest_run(root).pid, signal.SIGKILL)
+    wait_until(lambda: host.status("alpha").state is InstanceState.CRASHED, 20, "it lives on")
+    update(host, root, "30000000")
+    assert (root / "releases" / BUILD_ID).is_dir()
+    host.stop("alpha")
+    update(host, root, "30000001")
+    assert not (root / "releases" / BUILD_ID).exists()
 
 
 def test_what_overlayfs_notes_on_files_stays_out_of_releases(host: Host, root: Path) -> None:

@@ -21,6 +21,7 @@ from jobs.logs.safe_lines import MASK
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
 from jobs.queue.requests import RequestRefused, enqueue, request
+from jobs.worker import execution
 from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
 from servers.secrets.encryption import ServerSecret, decrypt
@@ -87,6 +88,16 @@ def test_a_start_of_what_runs_already_does_not_pass_for_a_new_run(
     assert run("start", server).state == JobState.SUCCEEDED
     [stored] = Run.objects.all()
     assert stored.config == ""
+
+
+@pytest.mark.parametrize("ahead_seconds", [3600, -3600])
+def test_a_run_is_stored_although_the_clock_was_set_during_its_start(
+    server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch, ahead_seconds: int
+) -> None:
+    clock = iter([time() + ahead_seconds])
+    monkeypatch.setattr(execution, "time", lambda: next(clock, time()))
+    assert run("start", server).state == JobState.SUCCEEDED
+    assert Run.objects.exists()
 
 
 def test_a_start_that_failed_stores_no_run(server: Server, fake_host: FakeHost) -> None:
