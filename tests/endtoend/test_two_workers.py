@@ -20,8 +20,8 @@ from tests.ports import find_free_ports
 pytestmark = [pytest.mark.endtoend, pytest.mark.django_db(transaction=True)]
 
 OPERATIONS = (
-    *("initialize", "start", "stop", "restart", "stop"),
-    *("initialize", "start", "restart", "delete", "initialize"),
+    *("initialize", "start", "restart", "stop"),
+    *("initialize", "restart", "delete", "initialize"),
 )
 
 
@@ -61,14 +61,15 @@ def run_workers(environment: dict[str, str], count: int) -> None:
             assert worker.returncode == 0, output
 
 
-def test_two_hundred_jobs_over_twenty_servers(
+def test_two_workers_share_the_jobs_of_eight_servers(
     alice: User, host: Host, blueprint: Blueprint, environment: dict[str, str]
 ) -> None:
+    # As many servers as the two have threads, and more jobs than one page of a claim.
     servers = [
         Server.objects.create(
             name=f"s{number:02}", owner=alice, host=host, blueprint=blueprint, port=port
         )
-        for number, port in enumerate(find_free_ports(20))
+        for number, port in enumerate(find_free_ports(8))
     ]
     enqueue("install", host=host, requested_by=alice)
     for operation in OPERATIONS:
@@ -80,7 +81,7 @@ def test_two_hundred_jobs_over_twenty_servers(
     jobs = list(Job.objects.order_by("started_at"))
     failures = [(job, job.error) for job in jobs if job.state != JobState.SUCCEEDED]
     assert failures == []
-    assert len(jobs) == 202
+    assert len(jobs) == 66
     assert len({job.worker_id for job in jobs}) == 2
 
     for server in servers:
