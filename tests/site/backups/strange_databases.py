@@ -1,4 +1,4 @@
-"""Databases that hold more than a panel, or are held by others: `-m tests.site.backups.strange_databases NAME`.
+"""Databases that hold more than a panel, or that others hold: `-m tests.site.backups.strange_databases NAMES`.
 
 Like `scenario`, whose functions these use: the database has all tables, and no rows.
 """
@@ -35,6 +35,7 @@ from l4d2site.backups.database_dumps import faults  # noqa: E402
 from servers.models import Server  # noqa: E402
 from tests.site.backups.scenario import (  # noqa: E402
     UPPER,
+    back_up,
     back_up_database,
     make_servers,
     refuse,
@@ -63,14 +64,14 @@ def fetch(statement: str) -> Any:
 
 def keep_what_is_anothers() -> None:
     """Without --replace, no table, view, function or type of another program is lost, whatever its name."""
-    archive = back_up_database()
     is_file = connection.vendor == "sqlite"
+    if not is_file:
+        keep_objects()
+    archive = back_up_database()
     if is_file:
         execute("CREATE VIEW accounts_of_others AS SELECT 1 AS one")
         assert f"{ANOTHERS}accounts_of_others …" in refuse("restore", str(archive))
         execute("DROP VIEW accounts_of_others")
-    else:
-        keep_objects()
     execute("CREATE TABLE jobs_of_the_office (id int)", "INSERT INTO jobs_of_the_office VALUES (7)")
     execute("CREATE TABLE django_site (id int)")
     if is_file:
@@ -100,35 +101,40 @@ def keep_what_is_anothers() -> None:
 
 def keep_objects() -> None:
     """On PostgreSQL, what is in the backup and in the database is not put back as it was then."""
-    for kind, definition, name in (
-        ("TABLE", "AS SELECT 1 AS one", ""),
-        ("SEQUENCE", "", ""),
-        ("VIEW", "AS SELECT 1 AS one", ""),
-        ("MATERIALIZED VIEW", "AS SELECT 1 AS one", ""),
-        ("TYPE", "AS ENUM ('one')", ""),
-        ("DOMAIN", "AS int", ""),
-        ("FUNCTION", "() RETURNS int RETURN 1", "public.accounts_of_others()"),
+    execute(
+        "CREATE TABLE accounts_of_1 AS SELECT 1 AS one",
+        "CREATE SEQUENCE accounts_of_2",
+        "CREATE VIEW accounts_of_3 AS SELECT 1 AS one",
+        "CREATE MATERIALIZED VIEW accounts_of_4 AS SELECT 1 AS one",
+        "CREATE TYPE accounts_of_5 AS ENUM ('one')",
+        "CREATE DOMAIN accounts_of_6 AS int",
+        "CREATE FUNCTION accounts_of_7() RETURNS int RETURN 1",
+    )
+    archive = back_up_database()
+    # A refusal names the first three.
+    for kinds, names in (
+        (("TABLE", "SEQUENCE", "VIEW"), ("accounts_of_1", "accounts_of_2", "accounts_of_3")),
+        (
+            ("MATERIALIZED VIEW", "TYPE", "DOMAIN"),
+            ("accounts_of_4", "accounts_of_5", "accounts_of_6"),
+        ),
+        (("FUNCTION",), ("public.accounts_of_7()",)),
     ):
-        execute(f"CREATE {kind} accounts_of_others {definition}")
-        [first] = settings.BACKUP_DIR.glob("*.saferoom-backup")
-        say("backup", "--database-only")
-        [archive] = {*settings.BACKUP_DIR.glob("*.saferoom-backup")} - {first}
         said = refuse("restore", str(archive))
-        assert f"{ANOTHERS}{name or 'accounts_of_others'} …" in said, (kind, said)
-        execute(f"DROP {kind} accounts_of_others")
-        archive.unlink()
+        assert f"{ANOTHERS}{', '.join(names)} …" in said, said
+        execute(*(f"DROP {kind} {name}" for kind, name in zip(kinds, names, strict=True)))
 
 
 def take_the_place_of_namesakes() -> None:
     """Another program's tables with the names of the panel's are told; --replace replaces them."""
-    User.objects.create_user("kim")
+    User.objects.create_user("olga")
     archive = back_up_database()
     for name in ("django_migrations (id int, foo text)", "jobs_worker (id int)"):
         empty_database()
         execute(f"CREATE TABLE {name}")
         assert f"{ANOTHERS_TABLES}{name.split()[0]} …" in refuse("restore", str(archive))
         say("restore", str(archive), "--replace")
-        assert User.objects.filter(username="kim").exists()
+        assert User.objects.filter(username="olga").exists()
 
 
 def empty_database() -> None:
@@ -185,8 +191,7 @@ def restore_while_locked(archive: Path, other: Any) -> None:
 def log_when_it_is_done() -> None:
     """The log says that a backup was restored only if it was; what cannot work is told before."""
     User.objects.create_user("kim")
-    say("backup")
-    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    archive = back_up()
     User.objects.update(username="somebody")
     with collect_log() as lines:
         failing = patch.object(restoring, "cancel_restored", side_effect=OSError("It broke."))
@@ -235,8 +240,7 @@ def restore_without_its_tablespace() -> None:
         "CREATE TABLESPACE large LOCATION ''",
         "ALTER TABLE jobs_joblog SET TABLESPACE large",
     )
-    say("backup", "--database-only")
-    archive = max(settings.BACKUP_DIR.glob("*.saferoom-backup"))
+    archive = back_up_database()
     execute("ALTER TABLE jobs_joblog SET TABLESPACE pg_default", "DROP TABLESPACE large")
     say("restore", str(archive), "--replace")
 
@@ -258,7 +262,6 @@ def put_back_any_bytes() -> None:
     odd = r"UPDATE servers_server SET state_detail = E'\xff' WHERE name = 'alpha'"
     execute("SET client_encoding = 'SQL_ASCII'", odd)
     connection.close()
-    archive.unlink()
     archive = back_up_database()
     said = refuse("restore", str(archive), "--replace")
     assert "is put back, but no server that was running is started again: invalid byte" in said, (
@@ -267,7 +270,6 @@ def put_back_any_bytes() -> None:
     DeferredAction.objects.create(
         server=alpha, operation="restart", until=timezone.now() + timedelta(days=1)
     )
-    archive.unlink()
     archive = back_up_database()
     User.objects.update(username="as it was")
     said = refuse("restore", str(archive), "--replace")
@@ -299,4 +301,5 @@ SCENARIOS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     sealing._SCRYPT["n"] = 2**6
-    SCENARIOS[sys.argv[1]]()
+    for name in sys.argv[1:]:
+        SCENARIOS[name]()

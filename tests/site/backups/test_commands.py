@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from l4d2site.backups.database_dumps import DumpError, client_programs
 from tests.conftest import migrate
-from tests.fire.postgres import USER, Postgres
+from tests.fire.postgres import Postgres
 from tests.systemd.sandbox import REPOSITORY
 
 STRANGE = "tests.site.backups.strange_databases"
@@ -38,7 +38,7 @@ def postgres() -> Iterator[Postgres]:
     """Return a server with a database that has all tables."""
     # A socket's path has a length limit that a test's folder may exceed.
     with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
-        server = Postgres(Path(folder), fsync=False)
+        server = Postgres(Path(folder), fsync=False, addresses=["127.0.0.1"])
         server.start()
         try:
             migrate(server.make_database("migrated"))
@@ -48,48 +48,50 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, scenario: str) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a database with all tables and no rows."""
     if request.param == "sqlite":
         shutil.copy2(request.getfixturevalue("migrated"), tmp_path / "db.sqlite3")
         return f"sqlite:///{tmp_path}/db.sqlite3"
     server: Postgres = request.getfixturevalue("postgres")
-    return server.make_database(scenario, template="migrated")
+    return server.make_database(tmp_path.name, template="migrated")
 
 
 @pytest.mark.parametrize(
-    "scenario", ["restore_all", "cancel_jobs", "cross_versions", "survive_kills"]
+    "scenarios", [["restore_all"], ["survive_kills", "cancel_jobs"], ["cross_versions"]]
 )
 def test_what_was_there_is_there_again_and_nothing_that_may_have_ended(
-    database_url: str, tmp_path: Path, scenario: str
+    database_url: str, tmp_path: Path, scenarios: list[str]
 ) -> None:
-    require_success(database_url, tmp_path, "tests.site.backups.scenario", scenario)
+    require_success(database_url, tmp_path, "tests.site.backups.scenario", *scenarios)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
+def test_a_database_may_hold_more_than_a_panel_and_be_held_by_others(
+    database_url: str, tmp_path: Path
+) -> None:
+    require_success(
+        database_url,
+        tmp_path,
+        STRANGE,
         "keep_what_is_anothers",
+        "log_when_it_is_done",
         "take_the_place_of_namesakes",
         "tell_what_it_waits_for",
-        "log_when_it_is_done",
-    ],
-)
-def test_a_database_may_hold_more_than_a_panel_and_be_held_by_others(
-    database_url: str, tmp_path: Path, scenario: str
-) -> None:
-    require_success(database_url, tmp_path, STRANGE, scenario)
+    )
 
 
 @pytest.mark.postgres
 def test_a_database_that_takes_any_bytes_can_be_put_back(
     postgres: Postgres, tmp_path: Path
 ) -> None:
-    with closing(psycopg.connect(as_conninfo(postgres), autocommit=True)) as server:
-        server.execute(
-            "CREATE DATABASE any_bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
-        )
-    migrate(postgres.url("any_bytes"))
+    execute(
+        postgres,
+        "CREATE DATABASE any_bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'",
+    )
+    dump = tmp_path / "tables.sql"
+    subprocess.run(["pg_dump", "--file", dump, postgres.url("migrated")], check=True)
+    load = ["psql", "--quiet", "--output", os.devnull, "--file", str(dump)]
+    subprocess.run([*load, postgres.url("any_bytes")], check=True)
     of_text = postgres.make_database("of_text", template="migrated")
     require_success(postgres.url("any_bytes"), tmp_path, STRANGE, "put_back_any_bytes")
     require_success(of_text, tmp_path, STRANGE, "refuse_what_is_no_text")
@@ -100,8 +102,9 @@ def test_a_backup_is_of_the_panels_database_also_if_a_service_says_where_that_is
     postgres: Postgres, tmp_path: Path
 ) -> None:
     postgres.make_database("of_service", template="migrated")
-    service = f"[panel]\nhost={postgres.root}\nport=5432\nuser={USER}\ndbname=of_service\n"
-    (tmp_path / "services").write_text(service)
+    where = conninfo_to_dict(postgres.url("of_service"))
+    service = "".join(f"{name}={value}\n" for name, value in where.items())
+    (tmp_path / "services").write_text(f"[panel]\n{service}")
     url = "postgres:///?service=panel"
     done = run_in_panel(
         url,
@@ -158,42 +161,47 @@ def test_each_parameter_of_a_connection_is_told_or_does_not_matter_to_a_dump() -
 
 
 @pytest.mark.postgres
-def test_a_backup_is_made_with_a_key_that_has_a_passphrase(tmp_path: Path) -> None:
+def test_a_backup_is_made_with_a_key_that_has_a_passphrase(
+    postgres: Postgres, tmp_path: Path
+) -> None:
     certify = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=panel")
-    with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
-        files = Path(folder)
-        for name, *protection in (("server", "-nodes"), ("client", "-passout", "pass:hush hush")):
-            where = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
-            subprocess.run(
-                [*certify, *protection, *where], cwd=files, check=True, capture_output=True
-            )
-        if os.geteuid() == 0:  # Then the server runs as another account, which must own its key.
-            shutil.chown(files / "server.key", "nobody")
-        files.chmod(0o755)
-        options = (
-            f"-c ssl=on -c ssl_cert_file={files}/server.crt -c ssl_key_file={files}/server.key"
+    for name, *protection in (("server", "-nodes"), ("client", "-passout", "pass:hush hush")):
+        where = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
+        subprocess.run(
+            [*certify, *protection, *where], cwd=postgres.root, check=True, capture_output=True
         )
-        server = Postgres(files / "root", fsync=False, addresses=["127.0.0.1"], options=options)
-        server.start()
-        try:
-            server.make_database("panel")
-            url = f"{server.url('panel', address='127.0.0.1')}?sslmode=require"
-            url += f"&sslcert={files}/client.crt&sslkey={files}/client.key&sslpassword=hush%20hush"
-            migrate(url)
-            done = run_in_panel(url, tmp_path, "manage.py", "backup", "--database-only")
-        finally:
-            server.stop("immediate")
+    if os.geteuid() == 0:  # Then the server runs as another account, which must own its key.
+        shutil.chown(postgres.root / "server.key", "nobody")
+    execute(
+        postgres,
+        f"ALTER SYSTEM SET ssl_cert_file = '{postgres.root}/server.crt'",
+        f"ALTER SYSTEM SET ssl_key_file = '{postgres.root}/server.key'",
+        "ALTER SYSTEM SET ssl = on",
+        "SELECT pg_reload_conf()",
+    )
+    postgres.make_database("over_tls", template="migrated")
+    url = f"{postgres.url('over_tls', address='127.0.0.1')}?sslmode=require"
+    certificate = f"sslcert={postgres.root}/client.crt&sslkey={postgres.root}/client.key"
+    done = run_in_panel(
+        f"{url}&{certificate}&sslpassword=hush%20hush",
+        tmp_path,
+        "manage.py",
+        "backup",
+        "--database-only",
+    )
     assert "verified" in done.stdout, done.stderr
 
 
-def as_conninfo(postgres: Postgres) -> str:
-    """Return where the server's own database is."""
-    return f"host={postgres.root} port=5432 user={USER} dbname=postgres"
+def execute(postgres: Postgres, *statements: str) -> None:
+    """Execute SQL statements, each in a transaction of its own."""
+    with closing(psycopg.connect(postgres.url(), autocommit=True)) as server:
+        for statement in statements:
+            server.execute(statement)
 
 
-def require_success(database_url: str, tmp_path: Path, module: str, scenario: str) -> None:
-    """Run a scenario in a separate process, because the commands replace the database that they run on."""
-    done = run_in_panel(database_url, tmp_path, "-m", module, scenario)
+def require_success(database_url: str, tmp_path: Path, module: str, *scenarios: str) -> None:
+    """Run scenarios in a separate process, because the commands replace the database that they run on."""
+    done = run_in_panel(database_url, tmp_path, "-m", module, *scenarios)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
