@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,19 @@ MACHINE_ELEMENTS = {"code", "pre", "kbd", "svg", "script", "style"}
 """What is in these is for machines, whatever language people read."""
 
 
+def find_in(paths: list[Path], find: Callable[[str], Iterable[object]]) -> dict[str, list[object]]:
+    """Return what is found in the texts of the files, by their names."""
+    assert paths
+    found = {str(path): list(find(path.read_text())) for path in paths}
+    return {path: faults for path, faults in found.items() if faults}
+
+
+@cache
+def parse(source: str) -> ast.Module:
+    """Parse a module once for all tests."""
+    return ast.parse(source)
+
+
 class Words(HTMLParser):
     """Collects the words of a page that are neither markup nor for machines."""
 
@@ -82,9 +96,8 @@ def untranslated(source: str) -> list[str]:
     return [text for text in texts if re.search(r"[^\W\d_]{2,}", text)]
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_says_nothing_past_gettext(path: Path) -> None:
-    assert untranslated(path.read_text()) == []
+def test_a_template_says_nothing_past_gettext() -> None:
+    assert find_in(TEMPLATES, untranslated) == {}
 
 
 DEFAULT = re.compile(r"""\|default(?:_if_none)?:(?:"([^"]*)"|'([^']*)')""")
@@ -92,20 +105,27 @@ NO_WORDS = {BRAND, "code", "none"}
 """Defaults of an attribute, or that are the same in every language."""
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_translates_what_stands_for_nothing(path: Path) -> None:
-    defaults = {"".join(groups) for groups in DEFAULT.findall(path.read_text())}
-    assert [one for one in defaults - NO_WORDS if re.search(r"[^\W\d_]{2,}", one)] == []
+def untranslated_defaults(source: str) -> list[str]:
+    """Return what a template shows in the place of nothing, and gettext never sees."""
+    defaults = {"".join(groups) for groups in DEFAULT.findall(source)}
+    return [one for one in defaults - NO_WORDS if re.search(r"[^\W\d_]{2,}", one)]
+
+
+def test_a_template_translates_what_stands_for_nothing() -> None:
+    assert find_in(TEMPLATES, untranslated_defaults) == {}
 
 
 LABEL = re.compile(r'aria-label="(?:[^"{]|\{[^"]*?\})*"|visually-hidden">[^<]*<')
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_label_is_not_two_parts_with_a_colon(path: Path) -> None:
-    """Nobody would say “Cancel: Delete files”."""
-    labels = LABEL.findall(REMARKS.sub("", path.read_text()))
-    assert [one for one in labels if re.search(r": ?\{\{|\}: |>\s*:", one)] == []
+def labels_in_two_parts(source: str) -> list[str]:
+    """Return the labels of a template that nobody would say, such as “Cancel: Delete files”."""
+    labels = LABEL.findall(REMARKS.sub("", source))
+    return [one for one in labels if re.search(r": ?\{\{|\}: |>\s*:", one)]
+
+
+def test_a_label_is_not_two_parts_with_a_colon() -> None:
+    assert find_in(TEMPLATES, labels_in_two_parts) == {}
 
 
 MESSAGE = re.compile(
@@ -126,9 +146,8 @@ def torn(source: str) -> list[str]:
     return [text for text in texts if text in LINKS or text.startswith((":", ";", "."))]
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_tears_no_sentence(path: Path) -> None:
-    assert torn(path.read_text()) == []
+def test_a_template_tears_no_sentence() -> None:
+    assert find_in(TEMPLATES, torn) == {}
 
 
 @pytest.mark.parametrize(
@@ -182,9 +201,8 @@ def spoken_by_script(source: str) -> list[str]:
     return [*sentences, *re.findall(r"(?:textContent|ariaLabel|title) = (?:`|\"[A-Za-z]).*", rest)]
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_says_nothing_past_gettext(path: Path) -> None:
-    assert spoken_by_script(path.read_text()) == []
+def test_a_script_says_nothing_past_gettext() -> None:
+    assert find_in(SCRIPTS, spoken_by_script) == {}
 
 
 @pytest.mark.parametrize(
@@ -200,9 +218,8 @@ def test_a_text_of_a_script_is_found(line: str) -> None:
     assert spoken_by_script(line)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_a_module_says_no_sentence_past_gettext(path: Path) -> None:
-    assert list(spoken(ast.parse(path.read_text()))) == []
+def test_a_module_says_no_sentence_past_gettext() -> None:
+    assert find_in(MODULES, lambda source: spoken(parse(source))) == {}
 
 
 SETTINGS = {"index_title", "search_help_text", "verbose_name", "verbose_name_plural"}
@@ -285,14 +302,12 @@ def words_of(value: ast.expr) -> Iterator[tuple[int, str]]:
             yield from words_of(part)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_a_module_labels_nothing_past_gettext(path: Path) -> None:
-    assert list(labels_of(ast.parse(path.read_text()))) == []
+def test_a_module_labels_nothing_past_gettext() -> None:
+    assert find_in(MODULES, lambda source: labels_of(parse(source))) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_a_module_puts_no_words_into_a_translated_sentence(path: Path) -> None:
-    assert sorted(set(fragments_of(ast.parse(path.read_text())))) == []
+def test_a_module_puts_no_words_into_a_translated_sentence() -> None:
+    assert find_in(MODULES, lambda source: fragments_of(parse(source))) == {}
 
 
 @pytest.mark.parametrize(
@@ -329,7 +344,7 @@ def test_no_text_for_people_names_a_page_of_the_repository() -> None:
             if path.suffix == ".html":
                 texts = [path.read_text()]
             elif path.suffix == ".py":
-                nodes = list(ast.walk(ast.parse(path.read_text())))
+                nodes = list(ast.walk(parse(path.read_text())))
                 remarks = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
                 constants = [node for node in nodes if isinstance(node, ast.Constant)]
                 texts = [str(node.value) for node in constants if id(node) not in remarks]
