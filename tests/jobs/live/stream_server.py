@@ -114,6 +114,13 @@ class Panel:
         self._process = None
 
 
+def unverified() -> ssl.SSLContext:
+    """Return a context for an untrusted certificate, without those that the machine trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 class Watcher:
     """Follows a stream as a browser would, over HTTP, or over TLS with an untrusted certificate."""
 
@@ -129,10 +136,8 @@ class Watcher:
     def open(self) -> Iterator[http.client.HTTPResponse]:
         """Send one request, and yield the response, whose body may last."""
         if self._is_tls:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             web: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self._port, timeout=20, context=context
+                "127.0.0.1", self._port, timeout=20, context=unverified()
             )
         else:
             web = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
@@ -179,7 +184,16 @@ class Nginx:
         """Start it, and return once it listens."""
         subprocess.run(
             [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                ),
+                *("-nodes", "-days", "2"),
                 *("-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"),
             ],
             cwd=self._folder,

@@ -1,7 +1,6 @@
 """The streams as deployed: under gunicorn, behind nginx, across restarts and lost connections."""
 
 import http.client
-import ssl
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
 from l4d2site.security import CONTENT_SECURITY_POLICY
 from servers.models import Server
-from tests.jobs.live.stream_server import Nginx, Panel, Watcher, cookie_of
+from tests.jobs.live.stream_server import Nginx, Panel, Watcher, cookie_of, unverified
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,39 +211,6 @@ class TestBehindNginx:
             Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True).follow(1)
         wait_until(lambda: panel.sockets() <= before + kept, 5, "connections are still open")
 
-    def test_it_serves_the_static_files_itself(
-        self, nginx: Nginx, panel: Panel, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        for name in ("page.0123456789ab.css", "page.css"):
-            (panel.var_dir / "static" / name).write_text("body {}")
-        panel.stop()  # So that nobody else can be the one who serves them.
-        with Watcher(nginx.port, "/static/page.0123456789ab.css", "", is_tls=True).open() as hashed:
-            assert hashed.status == 200
-            assert hashed.headers["Content-Type"] == "text/css"
-            assert "immutable" in hashed.headers["Cache-Control"]
-            assert_static_headers(hashed.headers)
-        with Watcher(nginx.port, "/static/page.css", "", is_tls=True).open() as plain:
-            assert plain.status == 200
-            assert "Cache-Control" not in plain.headers
-            assert_static_headers(plain.headers)
-        with Watcher(nginx.port, "/static/../saferoom.sqlite3", "", is_tls=True).open() as outside:
-            assert outside.status != 200
-        # Nor does a link get into its logs, even now.
-        for link in (
-            "invitation/t0ken",
-            "reset/a/t0ken",
-            "invitation/t0ken/?next=/accounts/reset/b",
-            "second-factor/authenticate/?next=%252Faccounts%252Finvitation%252Ft0ken",
-            "login/?next=%2faccounts%2Freset%2ft0ken",
-        ):
-            with Watcher(nginx.port, f"/accounts/{link}/", "", is_tls=True).open() as gone:
-                assert gone.status == 502
-        with Watcher(nginx.port, "/blobs/a?signed=abc", "", is_tls=True).open():
-            nginx.wait_for_access("/blobs/a?signed=... ")
-        logged = nginx.wait_for_access("login/?next=%2faccounts%2Freset%2f... ")
-        assert '"GET /accounts/invitation/... HTTP/1.1" 502' in logged
-        assert "t0ken" not in logged + capfd.readouterr().err + nginx.error_log.read_text()
-
     def test_only_its_account_and_group_may_connect_to_the_socket(self, panel: Panel) -> None:
         assert panel.socket_path
         assert stat.S_IMODE(panel.socket_path.stat().st_mode) == 0o660
@@ -289,15 +255,42 @@ class TestBehindNginx:
             assert web.getresponse().status == 413
         assert not [path for path in (tmp_path / "nginx").rglob("*") if path.stat().st_size > 65536]
 
+    def test_it_serves_the_static_files_itself(
+        self, nginx: Nginx, panel: Panel, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("page.0123456789ab.css", "page.css"):
+            (panel.var_dir / "static" / name).write_text("body {}")
+        # So that nobody else can be the one who serves them. As the last test, it starts no panel again.
+        panel.stop()
+        with Watcher(nginx.port, "/static/page.0123456789ab.css", "", is_tls=True).open() as hashed:
+            assert hashed.status == 200
+            assert hashed.headers["Content-Type"] == "text/css"
+            assert "immutable" in hashed.headers["Cache-Control"]
+            assert_static_headers(hashed.headers)
+        with Watcher(nginx.port, "/static/page.css", "", is_tls=True).open() as plain:
+            assert plain.status == 200
+            assert "Cache-Control" not in plain.headers
+            assert_static_headers(plain.headers)
+        with Watcher(nginx.port, "/static/../saferoom.sqlite3", "", is_tls=True).open() as outside:
+            assert outside.status != 200
+        # Nor does a link get into its logs, even now.
+        for link in (
+            "invitation/t0ken",
+            "reset/a/t0ken",
+            "invitation/t0ken/?next=/accounts/reset/b",
+            "second-factor/authenticate/?next=%252Faccounts%252Finvitation%252Ft0ken",
+            "login/?next=%2faccounts%2Freset%2ft0ken",
+        ):
+            with Watcher(nginx.port, f"/accounts/{link}/", "", is_tls=True).open() as gone:
+                assert gone.status == 502
+        with Watcher(nginx.port, "/blobs/a?signed=abc", "", is_tls=True).open():
+            nginx.wait_for_access("/blobs/a?signed=... ")
+        logged = nginx.wait_for_access("login/?next=%2faccounts%2Freset%2f... ")
+        assert '"GET /accounts/invitation/... HTTP/1.1" 502' in logged
+        assert "t0ken" not in logged + capfd.readouterr().err + nginx.error_log.read_text()
+
 
 def assert_static_headers(headers: HTTPMessage) -> None:
     """Check that a static file has the same headers as pages."""
     assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
     assert headers.get_all("Content-Security-Policy") == [CONTENT_SECURITY_POLICY]
-
-
-def unverified() -> ssl.SSLContext:
-    """Return a context for an untrusted certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
