@@ -2,8 +2,8 @@
 
 import shlex
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 CAMPAIGNS = (
     ("Dead Center", "c1m1_hotel c1m2_streets c1m3_mall c1m4_atrium"),
@@ -109,8 +109,7 @@ exec "$python" -I -S "$srcds" "$@"
 """
 
 
-@dataclass(frozen=True)
-class GameFile:
+class GameFile(NamedTuple):
     """One file: `content`, then a hole up to `size`. An update rewrites it in place if `is_patched`."""
 
     path: str

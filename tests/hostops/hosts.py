@@ -16,7 +16,7 @@ from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import locks
 from hostops.linux.process_identity import living_processes, send_signal
-from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
+from hostops.simulator.steam_client import DEFAULT_BUILD_ID
 from hostops.specs import OnLine, OnStage
 from tests.waiting import wait_until
 

@@ -14,7 +14,7 @@ import pytest
 
 from hostops.box.game import MOST_TASKS
 from hostops.simulator.game_files import game_files, platform_files
-from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
+from hostops.simulator.steam_client import DEFAULT_BUILD_ID
 from tests.hostops.box.boxes import REPOSITORY, SECRET, Case, Game, HostileHost
 from tests.hostops.box.intruder import DONE
 from tests.hostops.hosts import ignored_signals

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from hostops.simulator.bootstrap import NEEDS_TO_BE_ONLINE
-from hostops.simulator.steamcmd import BREAKS, FAILURES, REFUSALS, STATES, Manifest, parse_commands
+from hostops.simulator.steam_client import (
+    BREAKS,
+    FAILURES,
+    REFUSALS,
+    STATES,
+    Manifest,
+    parse_commands,
+)
 from tests.hostops.simulator.fixtures import STEAMCMD, Spawned, SteamCmd
 from tests.waiting import wait_until
 
