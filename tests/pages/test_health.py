@@ -474,44 +474,50 @@ def test_a_full_disk_of_the_server_is_told_by_a_write_that_fails(worker: Worker)
     not settings.IS_SQLITE, reason="PostgreSQL's is tested by the server's own word"
 )
 def test_a_read_only_file_is_told(tmp_path: Path, worker: Worker) -> None:
-    database = tmp_path / "database/saferoom.sqlite3"
-    database.parent.mkdir()
-    with (
-        closing(sqlite3.connect(connection.settings_dict["NAME"])) as source,
-        closing(sqlite3.connect(database)) as copy,
-    ):
-        source.backup(copy)
-    assert state_of(database) == "ok"
-    database.chmod(0o400)
-    assert state_of(database) == "read-only"
-    database.chmod(0o600)
-    database.parent.chmod(0o500)
-    assert state_of(database) == "read-only"
-    database.parent.chmod(0o700)
-    database.unlink()
-    assert state_of(database) == "away"
-    assert not database.exists(), "the look has made a database"
+    databases = [tmp_path / name / "saferoom.sqlite3" for name in ("ok", "file", "folder", "gone")]
+    _ok, file, folder, gone = databases
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as source:
+        for database in databases:
+            database.parent.mkdir()
+            with closing(sqlite3.connect(database)) as copy:
+                source.backup(copy)
+    file.chmod(0o400)
+    folder.parent.chmod(0o500)
+    gone.unlink()
+    assert states_of(databases) == ["ok", "read-only", "read-only", "away"]
+    assert not gone.exists(), "the look has made a database"
+    folder.parent.chmod(0o700)
 
 
-def state_of(database: Path) -> str:
+def states_of(databases: list[Path]) -> list[str]:
     """Return what is found by a process that has only the permissions of the files' owner."""
     program = (
-        "import django; django.setup()\n"
+        "import sys, django; django.setup()\n"
+        "from django.db import connection\n"
         "from l4d2site.health.database_state import find_database_state\n"
-        "print(find_database_state().value)"
+        "for path in sys.argv[1:]:\n"
+        "    connection.settings_dict['NAME'] = path\n"
+        "    print(find_database_state().value, end=';')\n"
+        "    connection.close()"
     )
     unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     done = subprocess.run(
-        [*(unprivileged if os.geteuid() == 0 else []), sys.executable, "-c", program],
+        [
+            *(unprivileged if os.geteuid() == 0 else []),
+            *(sys.executable, "-c", program, *map(str, databases)),
+        ],
         cwd=settings.BASE_DIR,
         env=os.environ
-        | {"DATABASE_URL": f"sqlite:///{database}", "DJANGO_SETTINGS_MODULE": "l4d2site.settings"},
+        | {
+            "DATABASE_URL": f"sqlite:///{databases[0]}",
+            "DJANGO_SETTINGS_MODULE": "l4d2site.settings",
+        },
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    return done.stdout.strip()
+    return done.stdout.removesuffix(";").split(";")
 
 
 @pytest.mark.skipif(not settings.IS_SQLITE, reason="PostgreSQL has a disk of its own")
