@@ -282,20 +282,20 @@ def test_an_owner_has_so_many_blueprints(
 def test_a_page_tells_the_first_of_many_faults(
     as_alice: Client, as_dana: Client, blueprint: Blueprint, server: Server
 ) -> None:
-    page = post(as_alice, NEW_BLUEPRINT, blueprint_form(config="é\n" * 30_000))
+    page = post(as_alice, NEW_BLUEPRINT, blueprint_form(config="é\n" * 3_000))
     assert "Line 20 of the config" in page
     assert "Line 21 of the config" not in page
-    assert "29,980 more faults are alike." in page
-    config, arguments = "ip 1\n" * 100_000, "+ip 1 " * 100
+    assert "2,980 more faults are alike." in page
+    config, arguments = "ip 1\n" * 10_000, "+ip 1 " * 100
     Blueprint.objects.update(config=config, arguments=arguments)
     Server.objects.update(config=config, arguments=arguments)
     for url in (server.get_absolute_url(), blueprint.get_absolute_url()):
         page = as_alice.get(url).content.decode()
-        assert "99,980 more faults are alike." in page, url
+        assert "9,980 more faults are alike." in page, url
         assert "And 80 more." in page, url
     faults = find_spec_faults((arguments, arguments), (config, config))
     assert len(faults) == 4 * 21
-    assert "99,980" not in as_dana.get(reverse("admin:index")).content.decode()
+    assert "9,980" not in as_dana.get(reverse("admin:index")).content.decode()
 
 
 def test_a_page_tells_the_first_of_many_passwords(
