@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as configured
 
 from hostops.crash_budget import RESTART_BUDGET
 from hostops.drivers import process_driver
@@ -97,14 +98,8 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
     begun = latest_run(root)
     (root / "overlays" / "pack").mkdir()
     (root / "overlays" / "link").symlink_to("pack")
-    overlays = {
-        name: Overlay.objects.create(name=name, is_host_folder=True)
-        for name in ("pack", "link", "gone", "loop")
-    }
-    cfg_dir = root / "overlays" / "loop" / "left4dead2" / "cfg"
-    cfg_dir.mkdir(parents=True)
-    (cfg_dir / "server.cfg").write_text("exec more\n")
-    (cfg_dir / "more.cfg").write_text("exec more\n")
+    for name in ("pack", "link"):
+        Overlay.objects.create(name=name, is_host_folder=True)
 
     def expect_failure(cause: str) -> None:
         enqueue("restart", server=server, requested_by=None)
@@ -119,16 +114,11 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
         assert latest_run(root).is_main_process_alive
         assert count_people() == 2
 
-    for names, cause in (
-        (["gone"], "needs the overlay gone, which is not on this host"),
-        (["pack", "link"], "Look whether one of their folders is a link to another."),
-        (["loop"], "execute each other in a circle"),
-    ):
-        blueprint.set_overlays([overlays[name] for name in names])
-        expect_failure(cause)
+    # `tests/cases/test_starts.py` has more overlays, and maps, that cannot be used.
+    blueprint.set_overlays(Overlay.objects.all())
+    expect_failure("Look whether one of their folders is a link to another.")
     blueprint.set_overlays([])
     for column, text, cause in (
-        ("arguments", "+map c5m1_waterfont", "The nearest is c5m1_waterfront."),
         ("arguments", "-binary /bin/echo", "“-binary” cannot be used"),
         ("config", "hostport 27016", "sets hostport, which it cannot"),
     ):
@@ -313,7 +303,11 @@ def crash(root: Path) -> None:
     wait_until(lambda: layer.status("alpha").state == "crashed", 10, "it does not crash")
 
 
-@pytest.mark.parametrize("operation", ["start", "stop", "restart", "reset"])
+# The database makes no difference between them.
+@pytest.mark.parametrize(
+    "operation",
+    ["start", "stop", "restart", "reset"] if configured.IS_SQLITE else ["restart"],
+)
 def test_a_crash_just_before_a_job_is_not_missed(
     root: Path, watch: HostWatch, server: Server, operation: str
 ) -> None:
