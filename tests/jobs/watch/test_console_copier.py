@@ -365,7 +365,7 @@ class TestExactness:
     ) -> None:
         chance = random.Random(random_seed)
         watchers = [(ConsoleTopic(server.pk), list[int]()) for _ in range(3)]
-        for _ in range(40):
+        for _ in range(20):
             game.flood(chance.randrange(50, 60_000))
             copier.copy()
             # The last of them checks rarely: the lines that it comes back for are in segments.
@@ -436,7 +436,7 @@ def test_two_copiers_that_are_killed_at_any_moment_lose_and_double_nothing(
     chance = random.Random(7)
     hire()
     hire()
-    for _ in range(6):
+    for _ in range(4):
         process = copying.pop(0)
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
