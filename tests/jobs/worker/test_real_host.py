@@ -119,6 +119,7 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
     expect_failure("Look whether one of their folders is a link to another.")
     blueprint.set_overlays([])
     for column, text, cause in (
+        ("arguments", "+map c5m1_waterfont", "The nearest is c5m1_waterfront."),
         ("arguments", "-binary /bin/echo", "“-binary” cannot be used"),
         ("config", "hostport 27016", "sets hostport, which it cannot"),
     ):
