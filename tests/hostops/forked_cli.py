@@ -4,18 +4,18 @@ For tests that run a verb hundreds of times: a new interpreter takes longer than
 """
 
 import json
+import signal
 import subprocess
 import sys
-import tempfile
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.hostops.hosts import CLI, REPOSITORY, TIMEOUT
 
-# Each line of its input is a verb to run; the answer is the exit code, negative after a signal. A fork that
-# will be killed counts its changes to the disk, and kills itself right before the given one.
+# Each line of its input is a verb to run; the answer is the exit code, negative after a signal, and the output.
+# A fork that will be killed counts its changes to the disk, and kills itself right before the given one.
 SERVER = """
-import json, os, signal, sys
+import json, os, signal, sys, tempfile
 from hostops.cli import main
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "os.utime",
            "os.truncate", "subprocess.Popen", "fcntl.flock", "tempfile.mkstemp", "tempfile.mkdtemp"}
@@ -33,29 +33,47 @@ def kill_before(change):
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-def carry_out(arguments, environment, change, output):
+def carry_out(arguments, environment, change, seconds, output):
+    signal.alarm(seconds)  # ends this process
     os.environ.update(environment)
+    os.umask(0o077)  # as hostops/__main__.py does
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(os.open(output, os.O_WRONLY), 1)
+    os.dup2(output.fileno(), 1)
     os.dup2(1, 2)
     if change is not None:
         kill_before(change)
-    sys.exit(main(arguments))
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    # An end in order would take longer than most verbs: it touches every object that the fork shares.
+    os._exit(code)
 
 for line in sys.stdin:
     request = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        carry_out(**request)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if child == 0:
+            carry_out(**request, output=output)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        print(json.dumps([code, output.read()]), flush=True)
 """
 SIGKILLED = -9
 
 
 class ForkServer:
-    """The process that forks; it starts when it is first used."""
+    """The process that forks; it starts when it is first used.
 
-    def __init__(self) -> None:
+    `command` is what starts a Python in the repository's folder: this one, unless it is another machine's.
+    """
+
+    def __init__(
+        self, command: Sequence[str] = (sys.executable,), seconds: int = int(TIMEOUT)
+    ) -> None:
+        self._command = command
+        self._seconds = seconds
         self._process: subprocess.Popen[str] | None = None
 
     def run(
@@ -64,7 +82,7 @@ class ForkServer:
         """Run a verb to its end, or until its `change`-th change; return its exit code and its output."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVER],
+                [*self._command, "-c", SERVER],
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -73,33 +91,24 @@ class ForkServer:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        watchdog = threading.Timer(TIMEOUT, self._process.kill)
-        watchdog.start()
+        request = {
+            "arguments": arguments,
+            "environment": environment,
+            "change": change,
+            "seconds": self._seconds,
+        }
         try:
-            with tempfile.NamedTemporaryFile() as output:
-                request = {
-                    "arguments": arguments,
-                    "environment": environment,
-                    "change": change,
-                    "output": output.name,
-                }
-                self._process.stdin.write(f"{json.dumps(request)}\n")
-                self._process.stdin.flush()
-                answer = self._process.stdout.readline()
-                said = Path(output.name).read_text()
+            self._process.stdin.write(f"{json.dumps(request)}\n")
+            self._process.stdin.flush()
+            code, said = json.loads(self._process.stdout.readline())
         except BaseException:
             # A test that ran into its time limit here leaves an unread answer, which the next test would
             # read.
             self._process.kill()
             self.close()
             raise
-        finally:
-            watchdog.cancel()
-            watchdog.join()
-        if not answer:
-            self.close()
-            raise AssertionError(f"{arguments} took longer than {TIMEOUT} s: {said}")
-        return int(answer), said
+        assert code != -signal.SIGALRM, f"{arguments} took longer than {self._seconds} s: {said}"
+        return code, said
 
     def close(self) -> None:
         """End the process, once nothing runs in it."""

@@ -54,10 +54,6 @@ class BareRoot(Sandbox):
         """Run deploy/install, which must succeed, and return its output."""
         return self.root_succeed(f"{REPOSITORY}/deploy/install", *arguments, timeout=timeout)
 
-    def command(self, *argv: str) -> list[str]:
-        """Return the command that runs a command inside, as root, from outside."""
-        return self._inside(argv, "root", {})
-
     def root_succeed(self, *argv: str, timeout: float = 180) -> str:
         """Run a command as root that must succeed, and return its output."""
         done = self.run(*argv, user="root", timeout=timeout)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostops.specs import InstanceState
+from tests.hostops.forked_cli import ForkServer
 from tests.hostops.hosts import write_control
 from tests.systemd.sandbox import STATE_DIR, UID, Sandbox
 from tests.waiting import wait_until
@@ -38,12 +39,22 @@ class Machine:
             "HOST_DRIVER": driver,
             "GAME_SOURCE": "simulator",
         }
+        variables = {**self.environment, "PYTHONUNBUFFERED": "1"}
+        self._forks = ForkServer(sandbox.command(sys.executable, env=variables), seconds=60)
 
     def cli(self, *arguments: str) -> str:
         """Run a verb that must succeed and return its output."""
-        return self.sandbox.succeed(
-            sys.executable, "-m", "hostops", *arguments, env=self.environment
-        )
+        code, output = self.try_cli(*arguments)
+        assert code == 0, f"{arguments}: {code}\n{output}"
+        return output
+
+    def try_cli(self, *arguments: str) -> tuple[int, str]:
+        """Run a verb and return its exit code and its output."""
+        return self._forks.run(arguments, self.environment, None)
+
+    def close(self) -> None:
+        """End the process that runs the verbs."""
+        self._forks.close()
 
     def status(self, name: str = "alpha") -> dict[str, object]:
         """Return what `status --json` says of one server."""
@@ -86,18 +97,10 @@ class Machine:
         output = self.root / "instances" / name / "upper" / "seen"
         game = next((self.root / "releases").iterdir()) / "srcds_linux"
         before = game.read_text()
-        game.write_text(f"#!/bin/sh\n( {program} ) >seen.new 2>&1\nmv seen.new seen\nread line\n")
+        game.write_text(f"#!/bin/sh\n( {program} ) >seen.new 2>&1\nmv seen.new seen\n")
         try:
-            self.sandbox.run(
-                sys.executable,
-                "-c",
-                "import sys; from pathlib import Path; from hostops.host import Host\n"
-                "Host(Path(sys.argv[1]), driver=sys.argv[2], game_source='simulator',"
-                " start_timeout_seconds=1).start(sys.argv[3])",
-                str(ROOT),
-                self.driver,
-                name,
-            )
+            code, said = self.try_cli("start", name)
+            assert code == 1, said  # It does not run any more.
             return output.read_text()
         finally:
             game.write_text(before)
@@ -123,18 +126,25 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sandbox(state_dir: Path) -> Iterator[Sandbox]:
-    """Return a machine with the simulated game installed."""
+    """Return a booted machine."""
     with Sandbox(state_dir) as sandbox:
-        Machine(sandbox, state_dir).cli("install")
         yield sandbox
 
 
-@pytest.fixture
-def machine(sandbox: Sandbox, state_dir: Path) -> Iterator[Machine]:
-    """Return the machine, whose servers are units of the account's own manager. There are none yet."""
+@pytest.fixture(scope="session")
+def installed(sandbox: Sandbox, state_dir: Path) -> Iterator[Machine]:
+    """Return the machine with the simulated game installed, whose servers are units of the account."""
     machine = Machine(sandbox, state_dir)
+    machine.cli("install")
     yield machine
-    machine.clean_up()
+    machine.close()
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """Return the machine, whose servers are units of the account's own manager. There are none yet."""
+    yield installed
+    installed.clean_up()
 
 
 @pytest.fixture

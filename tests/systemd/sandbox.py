@@ -91,12 +91,18 @@ class Sandbox:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end, as `saferoom` with access to its manager, or as `root`."""
         return subprocess.run(
-            self._inside(argv, user, env or {}),
+            self.command(*argv, user=user, env=env),
             capture_output=True,
             text=True,
             timeout=timeout,
             stdin=subprocess.DEVNULL,
         )
+
+    def command(
+        self, *argv: str, user: str = USER, env: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Return the command that runs a command inside, from outside, as `run` does."""
+        return self._inside(argv, user, env or {})
 
     def succeed(self, *argv: str, user: str = USER, env: Mapping[str, str] | None = None) -> str:
         """Run a command that must succeed, and return its output."""

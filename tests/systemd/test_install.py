@@ -128,7 +128,7 @@ def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
 def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
     """Have a crowd around all the while, and fill the dictionary with what happened to it (`crowd_program`)."""
     told: dict[str, Any] = {}
-    command = root.command(*program("crowd_program"))
+    command = root.command(*program("crowd_program"), user="root")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as crowd:
         try:
             wait_until(

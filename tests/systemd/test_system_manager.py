@@ -12,7 +12,7 @@ from hostops.specs import InstanceState
 from tests.hostops import old_release
 from tests.hostops.hosts import instance_of
 from tests.systemd.conftest import ROOT, Machine, unit_of
-from tests.systemd.sandbox import REPOSITORY, UID, USER, Sandbox
+from tests.systemd.sandbox import REPOSITORY, UID, USER
 from tests.systemd.test_upgrade import old_system_template
 from tests.waiting import wait_until
 
@@ -23,8 +23,9 @@ REFUSED = "Interactive authentication required"
 
 
 @pytest.fixture(scope="module")
-def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
+def set_up(installed: Machine, state_dir: Path) -> Iterator[Machine]:
     """Return the machine set up as docs/deploy.md says."""
+    sandbox = installed.sandbox
     machine = Machine(sandbox, state_dir, "systemd-system")
     text = sandbox.succeed(
         *(sys.executable, "-m", "hostops", "unit", "--user", USER),
@@ -38,7 +39,8 @@ def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
         sandbox.succeed("sh", "-c", 'printf %s "$1" > "$2"', "sh", content, path, user="root")
     sandbox.succeed("systemctl", "daemon-reload", user="root")
     sandbox.succeed("systemctl", "start", "polkit", user="root")
-    return machine
+    yield machine
+    machine.close()
 
 
 @pytest.fixture
