@@ -6,30 +6,27 @@ import pytest
 
 from tests.systemd.sandbox import LONG_BEFORE_A_RESTART, STATE_DIR, Sandbox
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1200)]
 
-
-@pytest.mark.parametrize(
-    "tests",
-    [
-        ["tests/hostops/test_host.py"],
-        # The command line is killed at one of its steps after another.
-        [f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")],
-        ["tests/hostops/test_cancels.py::test_verbs_of_a_server"],
-        # Above all, whatever outlives a game ends with its control group.
-        ["tests/hostops/test_floods.py"],
-    ],
-    ids=["verbs", "killed", "cancelled", "floods"],
+TESTS = (
+    "tests/hostops/test_host.py",
+    # The command line is killed at one of its steps after another.
+    *(f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")),
+    "tests/hostops/test_cancels.py::test_verbs_of_a_server",
+    # Above all, whatever outlives a game ends with its control group.
+    "tests/hostops/test_floods.py",
 )
-def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]) -> None:
+
+
+def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox) -> None:
     # A crashed server stays down until the test has seen it, however long that takes.
     sandbox.set_for_servers(*LONG_BEFORE_A_RESTART)
     done = sandbox.run(
         sys.executable,
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={STATE_DIR}/pytest"),
-        *tests,
+        *TESTS,
         env={"SAFEROOM_TEST_DRIVER": "systemd", "SAFEROOM_TEST_STRIDE": "7"},
-        timeout=580,
+        timeout=1180,
     )
     sandbox.set_for_servers()
     assert done.returncode == 0, done.stdout + done.stderr
