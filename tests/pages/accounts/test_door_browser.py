@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
@@ -226,6 +227,7 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     open_door: OpenDoor, settings: LazySettings, dana: User, alice: User
 ) -> None:
     page = open_door()
+    page.add_init_script(AXE_SCRIPT)
     window = Window(page)
     add_authenticator(page)
     found: dict[str, list[str]] = {}
