@@ -64,32 +64,31 @@ def shaded_edges(page: Page) -> tuple[bool, bool]:
     return first != plain, last != plain
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_an_edge_beyond_which_there_are_more_tabs_is_shaded(
-    open_page: OpenPage, server: Server, scheme: str
+    open_page: OpenPage, server: Server
 ) -> None:
-    page = open_page(viewport=PHONE, color_scheme=scheme)
+    page = open_page(viewport=PHONE)
     page.goto(f"{server.get_absolute_url()}map/")
     page.wait_for_load_state()
     tabs = page.locator(".tabs")
-    tabs.evaluate("one => { one.scrollLeft = 0 }")
-    assert shaded_edges(page) == (False, True)
-    tabs.evaluate("one => { one.scrollLeft = 60 }")
-    assert shaded_edges(page) == (True, True)
-    tabs.evaluate("one => { one.scrollLeft = one.scrollWidth }")
-    assert shaded_edges(page) == (True, False)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        tabs.evaluate("one => { one.scrollLeft = 0 }")
+        assert shaded_edges(page) == (False, True), scheme
+        tabs.evaluate("one => { one.scrollLeft = 60 }")
+        assert shaded_edges(page) == (True, True), scheme
+        tabs.evaluate("one => { one.scrollLeft = one.scrollWidth }")
+        assert shaded_edges(page) == (True, False), scheme
 
 
-@pytest.mark.parametrize("width", [1440, 720, 390])
 def test_a_question_in_the_head_of_a_page_moves_nothing(
-    store: Path, open_page: OpenPage, alice: User, width: int
+    store: Path, open_page: OpenPage, alice: User
 ) -> None:
     overlay = Overlay.objects.create(name="pack", owner=alice)
     note = "What was in the first of all packs that there were"
     older = bring(overlay, alice, {"left4dead2/motd.txt": "1"}, note=note)
     bring(overlay, alice, {"left4dead2/motd.txt": "2"})
-    page = open_page(viewport={"width": width, "height": 844})
-    page.goto(f"{overlay.get_absolute_url()}versions/{older.number}/")
+    page = open_page()
     summary = page.get_by_text("Make this the latest again…")
     shown = [
         summary,
@@ -97,19 +96,22 @@ def test_a_question_in_the_head_of_a_page_moves_nothing(
         page.get_by_role("link", name="Remove…"),
         page.get_by_role("heading", name="Files"),
     ]
-    before = [one.bounding_box() for one in shown]
-    if width != PHONE["width"]:
-        last = page.get_by_role("link", name="Remove…").bounding_box()
-        assert last
-        assert last["x"] + last["width"] > width - 20, (
-            "a narrow button's question would leave the screen"
-        )
-    summary.click()
-    button = page.get_by_role("button", name="Make it the latest")
-    expect(button).to_be_in_viewport(ratio=1)
-    assert [one.bounding_box() for one in shown] == before
-    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    assert violations(page) == []
+    for width in (1440, 720, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(f"{overlay.get_absolute_url()}versions/{older.number}/")
+        before = [one.bounding_box() for one in shown]
+        if width != PHONE["width"]:
+            last = page.get_by_role("link", name="Remove…").bounding_box()
+            assert last
+            assert last["x"] + last["width"] > width - 20, (
+                "a narrow button's question would leave the screen"
+            )
+        summary.click()
+        button = page.get_by_role("button", name="Make it the latest")
+        expect(button).to_be_in_viewport(ratio=1)
+        assert [one.bounding_box() for one in shown] == before
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert violations(page) == []
 
 
 def test_a_notice_for_browsers_without_scripts_takes_no_room_in_others(

@@ -16,13 +16,18 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def look(page: Page, name: str) -> None:
-    """Fail for what axe finds or what scrolls sideways; keep a picture if SCREENSHOTS names a folder."""
+    """Fail for what axe finds or what scrolls sideways on a desktop and on a phone, which the page stays on.
+
+    Keep a picture of each if SCREENSHOTS names a folder.
+    """
     page.wait_for_load_state()
-    if folder := os.environ.get("SCREENSHOTS", ""):
-        width = (page.viewport_size or DESKTOP)["width"]
-        page.screenshot(path=Path(folder) / f"{name}-{width}.png", full_page=True)
-    assert violations(page) == []
-    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        if folder := os.environ.get("SCREENSHOTS", ""):
+            path = Path(folder) / f"{name}-{size['width']}.png"
+            page.screenshot(path=path, full_page=True)
+        assert violations(page) == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
 @pytest.mark.parametrize("java_script_enabled", [True, False], ids=["scripts", "none"])
@@ -63,19 +68,17 @@ def test_what_an_admin_may_is_not_cut(open_page: OpenPage, stopped_server: Serve
     look(page, "admins")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     open_page: OpenPage,
     browser: Browser,
     site: WebServer,
     stopped_server: Server,
     bob: User,
-    viewport: dict[str, int],
 ) -> None:
     site.stop()
     site.start(CHECK_SECONDS="0.5")
     Membership.objects.create(server=stopped_server, user=bob, role="manager")
-    alice = open_page(viewport=viewport)
+    alice = open_page(viewport=PHONE)
     alice.goto("/servers/alpha/")
     alice.get_by_role("link", name="People", exact=True).click()
     alice.get_by_label("For", exact=True).fill("Eve")
@@ -88,7 +91,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     expect(new).to_have_value(link)
     look(alice, "people")
 
-    context = browser.new_context(viewport=viewport)  # type: ignore[arg-type]
+    context = browser.new_context(viewport=PHONE)  # type: ignore[arg-type]
     eve = context.new_page()
     eve.goto(link)
     expect(eve.get_by_text("You will be operator of the server")).to_be_visible()
@@ -129,14 +132,13 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     context.close()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_somebody_with_an_account_accepts_a_link_and_leaves(
-    open_page: OpenPage, stopped_server: Server, bob: User, viewport: dict[str, int]
+    open_page: OpenPage, stopped_server: Server, bob: User
 ) -> None:
     # Alice is the one who is signed in; here the server is Bob's.
     Server.objects.update(owner=bob)
     invitation = bob.invitations.create(server=stopped_server, role="manager")
-    page = open_page(viewport=viewport)
+    page = open_page(viewport=PHONE)
     page.goto(invitation.get_absolute_url())
     look(page, "invitation-to-server")
     page.get_by_role("button", name="Accept").click()
