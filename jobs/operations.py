@@ -352,8 +352,8 @@ def start(
     A start that nobody requested is automatic: after a crash it counts against the restart budget.
     """
     host.initialize(spec, **callbacks)
-    start = partial(host.start, is_automatic=True) if is_automatic else host.start
-    start(spec.name, **callbacks)
+    act = partial(host.start, is_automatic=True) if is_automatic else host.start
+    act(spec.name, **callbacks)
 
 
 def stop(host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]) -> None:

@@ -50,6 +50,8 @@ _ENDINGS = (
         "Another program has its port: stop that, or give the server another port.",
     ),
 )
+# Metamod tries its 64-bit build too, and says that it cannot be loaded; no engine ends because of addons.
+_OF_ADDONS = re.compile(r"\baddons/|\[META\]|\[SM\]")
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,6 @@ def find_wanted_maps(argv: Sequence[str]) -> list[str]:
     """Return the maps that a command line asks for; a quoted argument may contain several words."""
     words = " ".join(argv).replace('"', " ").split()
     return [name for word, name in pairwise(words) if word.lower() == "+map"]
-
-
-# Metamod tries its 64-bit build first, and says that it cannot be loaded here; no engine ends for that.
-_OF_ADDONS = re.compile(r"\baddons/|\[META\]|\[SM\]")
 
 
 def find_ending(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -162,7 +162,7 @@ def _folders_by_age(layout: HostLayout) -> list[Path]:
 
 
 def _awaited(layout: HostLayout) -> Iterator[str]:
-    """Yield the releases of crashed runs that systemd may restart, after its pause, as they were."""
+    """Yield the releases of crashed runs: after its pause, systemd may restart each with the same files."""
     for name in layout.instance_names():
         instance = layout.instance(name)
         last_run = runs.read_run(instance)
