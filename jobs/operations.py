@@ -203,9 +203,15 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     if operation not in STARTS:
         return Prepared(partial(BY_SPEC[operation], host, spec), spec)
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
-    is_automatic = operation == Operation.START and not job.requested_by_name
-    act = partial(start, is_automatic=True) if is_automatic else BY_SPEC[operation]
+    act = partial(start, is_automatic=True) if is_automatic(job, server) else BY_SPEC[operation]
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
+
+
+def is_automatic(job: ClaimedJob, server: ClaimedServer) -> bool:
+    """Whether a job starts a server that has crashed, and that nobody asked to start."""
+    if job.operation != Operation.START or job.requested_by_name:
+        return False
+    return Server.objects.filter(pk=server.id, actual_state=ActualState.CRASHED).exists()
 
 
 def plan_for_host(host: HostLayer, job: ClaimedJob) -> Callable[..., object]:

@@ -102,7 +102,6 @@ class TestDispatch:
         self,
         server: Server,
         blueprint: Blueprint,
-        alice: User,
         monkeypatch: pytest.MonkeyPatch,
         operation: str,
         verbs: list[str],
@@ -111,10 +110,7 @@ class TestDispatch:
         blueprint.overlays.add(overlay, through_defaults={"position": 0})
         host = PlainHost()
         monkeypatch.setattr(operations, "get_host", lambda _name: host)
-        target = None if operation == "install" else server
-        job = enqueue(operation, server=target, requested_by=alice)
-        assert run_worker_once()
-        job.refresh_from_db()
+        job = run(operation, None if operation == "install" else server)
         assert (job.state, job.error) == (JobState.SUCCEEDED, "")
         assert host.verbs == verbs
         assert [line for _, line in log_of(job)] == verbs
