@@ -540,8 +540,8 @@ def report_host(host: Host) -> None:
     if not is_stored:
         return
     store_taken_ports(host, facts.taken_ports)
-    store_address(host, layer.query_address, is_simulated=facts.game_source == "simulator")
     store_releases(host, installed)
+    store_address(host, layer.query_address, is_simulated=facts.game_source == "simulator")
 
 
 def store_address(host: Host, address: str, *, is_simulated: bool) -> None:

@@ -70,9 +70,9 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
 def execute(plan: Plan, writer: LogWriter, cancel: CancelToken) -> None:
     """Drive the host as planned, and hand the outcome to `writer`, which stores it.
 
-    Does not raise the job's errors: they are in the job's row and its log. An error that does not come from
-    the host layer is also in the process log, with its traceback. No transaction and no connection is held
-    while the host is driven, unless the caller holds one.
+    Does not raise the job's errors: they are in the job's row and its log, and in the process log; there with
+    their tracebacks, unless a command failed. No transaction and no connection is held while the host is
+    driven, unless the caller holds one.
     """
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
@@ -117,28 +117,24 @@ def carry_out(plan: Plan, writer: LogWriter, cancel: CancelToken) -> Ending:
     except CalledProcessError as error:
         logger.info("job %s: %s", job.id, words(error))
         return fail(error.returncode, error, unread_stderr(error) + str(error))
-    except HostError as error:
-        # Its text says all there is to know, and is stored with the job.
-        logger.warning(
-            "job %s: %s of %s failed: %s", job.id, job.operation, job.subject, words(error)
-        )
-        return fail(1, error, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it fails the job, and is logged
-        log_bug(job, error, secrets)
+        log_failure(job, error, words(error), secrets)
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
 
 
-def log_bug(job: ClaimedJob, error: BaseException, secrets: frozenset[str]) -> None:
-    """Log an error that the host layer does not know, with its traceback, in which `secrets` are masked."""
+def log_failure(job: ClaimedJob, error: BaseException, words: str, secrets: frozenset[str]) -> None:
+    """Log why a job failed: in `words`, and with the traceback, in which `secrets` are masked.
+
+    What the host layer explains is a warning; anything else is a bug of ours.
+    """
+    level = logging.WARNING if isinstance(error, HostError) else logging.ERROR
     trace = "\n".join(
         make_line_safe(mask_known(line, secrets))
         for line in "".join(traceback.format_exception(error)).splitlines()
     )
-    what = (job.id, job.operation, job.subject)
-    record = logger.makeRecord(
-        __name__, logging.ERROR, __file__, 0, "job %s: %s of %s failed", what, None
-    )
+    text, what = "job %s: %s of %s failed: %s", (job.id, job.operation, job.subject, words)
+    record = logger.makeRecord(__name__, level, __file__, 0, text, what, None)
     record.exc_text = trace  # The error's own would have secrets.
     logger.handle(record)
 
