@@ -30,11 +30,11 @@ _ENDS_THAT_WERE_MEANT = ("success ", "exit-code exited 130", "signal killed INT"
 def count_restarts(restarted_at: Iterable[float], until: float) -> int:
     """Return how many restarts are in the window that ends at `until`, in seconds since the epoch.
 
-    Never returns more than the budget: the launcher of an earlier version did not enforce it. A time after
+    Never returns more than the budget: the launcher of an earlier version did not enforce it. A time far after
     `until` is from before the clock was set back, and does not count.
     """
-    begin = until - RESTART_WINDOW_SECONDS
-    return min(sum(begin < at <= until for at in restarted_at), RESTART_BUDGET)
+    in_window = sum(abs(until - at) < RESTART_WINDOW_SECONDS for at in restarted_at)
+    return min(in_window, RESTART_BUDGET)
 
 
 def is_spent(restarted_at: Iterable[float], crashed_at: float) -> bool:

@@ -107,7 +107,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
         """Return the operation in words."""
         return job.operation_label
 
-    @admin.display(description=gettext_lazy("subject"), ordering="host_name")
+    @admin.display(description=gettext_lazy("subject"), ordering="server_name")
     def about(self, job: Job) -> str:
         """Return what it is about, and on which host that is."""
         if job.subject == job.host_name:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
-from time import monotonic
-from typing import Any, NamedTuple, Unpack
+from time import monotonic, time
+from typing import Any, NamedTuple, Self, Unpack
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -247,24 +247,47 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
     return spec
 
 
+class Before(NamedTuple):
+    """What was so before a job: `at` in seconds since the epoch, and `run`, the server's last run, if known."""
+
+    at: float
+    run: int | None = None
+
+    @classmethod
+    def look(cls, job: ClaimedJob) -> Self:
+        """Return what is so now. A server that has never run has the run 0."""
+        try:
+            return cls(time(), get_host(job.host_name).status(job.server_name).run or 0)
+        except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, f"server {job.server_name}: its last run cannot be read", error)
+            return cls(time())
+
+    def is_run(self, number: int | None, started_at: float) -> bool:
+        """Whether this is the run of before. Times are only compared where a number is not known."""
+        if number is None or self.run is None:
+            return started_at < self.at
+        return number == self.run
+
+
 def describe_run(
     job: ClaimedJob,
     planned: PlannedRun | None,
     status: InstanceStatus | None,
     *,
-    not_before: float,
+    before: Before | None,
     has_answered: bool,
     secrets: frozenset[str] = frozenset(),
 ) -> Run | None:
     """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
-    `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what
-    it started with, whatever the job wrote for its next start. `secrets` are masked in the server's own
-    words.
+    A server that has the same run as before the job keeps what it started with, whatever the job wrote for its
+    next start. `secrets` are masked in the server's own words.
     """
-    if not job.server_id or planned is None or status is None or status.started_at is None:
+    if not job.server_id or planned is None or before is None:
         return None
-    if status.state not in UP_STATES or status.started_at < not_before:
+    if status is None or status.started_at is None:
+        return None
+    if status.state not in UP_STATES or before.is_run(status.run, status.started_at):
         return None
     return Run.describe(
         job.server_id,
@@ -355,7 +378,7 @@ def start(
 ) -> None:
     """Bring the instance up to date, so that edits of its blueprint apply, and start it.
 
-    A start that nobody requested is automatic: after a crash it counts against the restart budget.
+    One that is automatic (`is_automatic`) counts against the restart budget.
     """
     host.initialize(spec, **callbacks)
     act = partial(host.start, is_automatic=True) if is_automatic else host.start

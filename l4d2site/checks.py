@@ -142,7 +142,7 @@ def check_database_url(**_options: Any) -> list[CheckMessage]:
 def check_backup_passphrase(**_options: Any) -> list[CheckMessage]:
     """Report that no backup can be made, as its passphrase is missing or too short.
 
-    Not that this account may not read it: another one may make the backups.
+    A passphrase that this account may not read is no fault: another account may make the backups.
     """
     try:
         read_passphrase(settings.BACKUP_PASSPHRASE_FILE)

@@ -73,6 +73,6 @@ class StatusReader:
                 runs.mark_ready(instance, run)
             elif (
                 status.state is InstanceState.STARTING
-                and not 0 <= time.time() - run.started_at <= self._settings.start_timeout_seconds
+                and run.age_seconds > self._settings.start_timeout_seconds
             ):
                 unanswered.give_up_on(self._settings, instance, run)

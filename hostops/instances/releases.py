@@ -117,7 +117,7 @@ def prune(layout: HostLayout, kept: Iterable[str], callbacks: Callbacks) -> None
     """Remove the releases that are not in `kept`, and that no instance uses or is to be restarted from."""
     if not layout.releases_dir.is_dir():
         return
-    needed = {*kept, *_users(layout), *_awaited(layout)}
+    needed = {*kept, *_users(layout), *_restartable(layout)}
     for folder in _folders_by_age(layout):
         if folder.name not in needed:
             callbacks.say(f"Removing release {folder.name}: nothing uses it.")
@@ -161,8 +161,8 @@ def _folders_by_age(layout: HostLayout) -> list[Path]:
     return sorted(folders, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
 
 
-def _awaited(layout: HostLayout) -> Iterator[str]:
-    """Yield the releases of crashed runs: after its pause, systemd may restart each with the same files."""
+def _restartable(layout: HostLayout) -> Iterator[str]:
+    """Yield the releases from which systemd may restart crashed servers, after its pause."""
     for name in layout.instance_names():
         instance = layout.instance(name)
         last_run = runs.read_run(instance)

@@ -110,6 +110,12 @@ class Run:
         return self.boot_id == read_boot_id()
 
     @property
+    def age_seconds(self) -> float:
+        """How long ago it was launched, if the host has not restarted since. No set clock matters."""
+        ticks_a_second = os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_ticks / ticks_a_second
+
+    @property
     def is_main_process_alive(self) -> bool:
         """Whether exactly the process that was started is still running."""
         return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)

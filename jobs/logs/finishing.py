@@ -99,5 +99,5 @@ def storing_changes(
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line."""
-    return " ".join(text.split())
+    """Return `text` on one line, and without NUL, which PostgreSQL refuses."""
+    return " ".join(text.replace("\0", "").split())

@@ -1,6 +1,6 @@
 """Stores the lines, stages and ends of jobs, in order and without a gap. `log_writer` collects them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,13 @@ from django.utils import timezone
 from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs.finishing import Ending, store_endings, store_runs
-from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
+from jobs.logs.safe_lines import (
+    MAX_LINE_CHARS,
+    make_line_safe,
+    mask_known,
+    secrets_of_server,
+    secrets_of_settings,
+)
 from jobs.models import Job, JobLog, JobStage
 
 LOCK_OWNED = (
@@ -33,12 +39,16 @@ def append_job_log_line(
 ) -> int:
     """Make one line safe and store it in a job's log, whatever the job's state; return its seq.
 
-    Raises `Job.DoesNotExist`.
+    The passwords of the settings and of the job's server are masked in it. Raises `Job.DoesNotExist`.
     """
+    text = line.decode(errors="replace") if isinstance(line, bytes) else line
     with transaction.atomic():
-        Job.objects.select_for_update(no_key=True).only("pk").get(pk=job_id)
+        jobs = Job.objects.select_for_update(no_key=True, of=("self",))
+        server = jobs.select_related("server__blueprint").get(pk=job_id).server
+        known = secrets_of_settings() | (secrets_of_server(server) if server else frozenset())
+        safe = make_line_safe(mask_known(text, known), max_chars)
         announce(Channel.PAGES)
-        return insert_lines(job_id, [(stream, make_line_safe(line, max_chars), timezone.now())])
+        return insert_lines(job_id, [(stream, safe, timezone.now())])
 
 
 def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int:
@@ -104,6 +114,16 @@ class StageReport:
     started_at: datetime
 
 
+def reductions_of(ending: Ending) -> Iterator[tuple[Ending, str]]:
+    """Yield endings with less than `ending`, each with what it lacks in words."""
+    if ending.run:
+        yield ending._replace(run=None), "its run"
+    if ending.server_changes:
+        yield ending._replace(server_changes={}), "its server's state"
+    if ending.run and ending.server_changes:
+        yield ending._replace(run=None, server_changes={}), "its run and its server's state"
+
+
 @dataclass
 class Entries:
     """What is to be stored for one job: lines in order, the stages among them, then its end."""
@@ -117,6 +137,9 @@ class Entries:
     """The seq that an earlier try gave to the last line. That try may have been committed unnoticed."""
     stage_stored_as: int | None = None
     """The id that it gave to the last stage."""
+    left_out: str = ""
+    """What `reduce` has taken out of the end, in words."""
+    _reduced: list[tuple[Ending, str]] | None = None
 
     def add_stage(self, name: str, progress: int | None) -> None:
         """Add the job's stage. A new progress of the same stage replaces the last one."""
@@ -124,6 +147,18 @@ class Entries:
             self.stages[-1] = replace(self.stages[-1], progress=progress)
         else:
             self.stages.append(StageReport(name, progress, len(self.lines), timezone.now()))
+
+    def reduce(self) -> bool:
+        """Take out of the end what the database may refuse; return False if nothing is left to be tried.
+
+        First the run, whose server may have been removed; then what was learned about the server; then both.
+        """
+        if self._reduced is None:
+            self._reduced = list(reductions_of(self.ending)) if self.ending else []
+        if not self._reduced:
+            return False
+        self.ending, self.left_out = self._reduced.pop(0)
+        return True
 
     @property
     def can_be_split(self) -> bool:

@@ -224,8 +224,8 @@ class LogWriter:
     def store_apart(self, refusal: Exception) -> None:
         """Store a batch that was refused, and rolled back, part by part.
 
-        Each line that the database refuses becomes a marked gap. An end that it refuses is tried again without
-        its run, and then without what the job learned about its server.
+        Each line that the database refuses becomes a marked gap. An end that it refuses is tried again with
+        less of what the job learned (`Entries.reduce`).
         """
         logger.debug("a batch of %s parts was refused: %r", len(self._batch), refusal)
         while self._batch:
@@ -243,14 +243,9 @@ class LogWriter:
                     # One line, or the end, may be the cause: the rest is kept.
                     self._batch[:1] = part.split()
                     continue
-                if part.ending and part.ending.run:
-                    # Its server may have been removed.
-                    logger.warning("job %s: its run cannot be stored: %s", part.job.id, error)
-                    part.ending = part.ending._replace(run=None)
-                    continue
-                if part.ending and part.ending.server_changes:
-                    logger.exception("job %s: its server's state cannot be stored", part.job.id)
-                    part.ending = part.ending._replace(server_changes={})
+                if part.reduce():
+                    what = "job %s: its end is stored without %s if possible: %s"
+                    logger.warning(what, part.job.id, part.left_out, error)
                     continue
                 logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
                 if part.lines and not part.has_gap:

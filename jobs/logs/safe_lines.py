@@ -15,7 +15,9 @@ CUT_MARK = " … [cut]"
 MASK = "********"
 
 _CVARS = sorted(SECRET_NAMES.keys() - {"rcon", "sm_rcon"})
-"""The console variables whose value is a secret. What follows the two commands is another command."""
+"""The console variables whose value is a secret. The two commands are followed by another command instead."""
+_HINTS = ("password", "+login", *(name for name in _CVARS if "password" not in name))
+"""One of these is in each text in which `SECRETS` finds something."""
 
 # What follows one of these words is a password: as a cvar, as a launch argument, in a printed list of
 # arguments, or in SteamCMD's login, where it comes after the account's name. No two adjacent repeats can match
@@ -59,7 +61,7 @@ def secrets_of(job: ClaimedJob, spec: InstanceSpec | None = None) -> frozenset[s
     `spec`, if given, is made from those rows: it already has the passwords decrypted, which takes longer than
     everything else here.
     """
-    server, of_steam = job.server, settings.STEAM_PASSWORD
+    server = job.server
     if server is None:
         known: frozenset[str] = frozenset()
     elif spec:
@@ -67,7 +69,12 @@ def secrets_of(job: ClaimedJob, spec: InstanceSpec | None = None) -> frozenset[s
         known = find_typed_secrets(server.launch_texts) | to_be_masked(passwords)
     else:
         known = secrets_of_server(server)
-    return known | {of_steam} if of_steam else known
+    return known | secrets_of_settings()
+
+
+def secrets_of_settings() -> frozenset[str]:
+    """Return the passwords that are settings of the worker."""
+    return frozenset({settings.STEAM_PASSWORD}) if settings.STEAM_PASSWORD else frozenset()
 
 
 def secrets_of_server(server: Server | ClaimedServer) -> frozenset[str]:
@@ -86,7 +93,7 @@ def find_typed_secrets(texts: LaunchTexts) -> frozenset[str]:
 def may_have_secret(text: str) -> bool:
     """Return whether searching `text` with `SECRETS` is worth it."""
     lowered = text.lower()
-    return "password" in lowered or "+login" in lowered or "sv_setsteamaccount" in lowered
+    return any(hint in lowered for hint in _HINTS)
 
 
 def mask_known(text: str, secrets: Iterable[str]) -> str:

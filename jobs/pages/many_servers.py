@@ -185,7 +185,7 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
 
 
 def say_left_out(request: SignedInRequest, count: int) -> None:
-    """Say on how many of the selected servers one may not change the tags."""
+    """Say how many of the selected servers have tags that this person may not change."""
     words = ngettext(
         "%(count)d server was left out: your role on it does not allow you to change its tags.",
         "%(count)d servers were left out: your role on them does not allow you to change their tags.",

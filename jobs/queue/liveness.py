@@ -51,7 +51,7 @@ class ProcessIdentity:
 
     def can_be_seen_here(self) -> bool:
         """Return whether /proc here would show the process: same boot, same pid namespace."""
-        return self.boot_id == read_boot_id() and self.pid_namespace == read_pid_namespace()
+        return self.boot_id == read_boot_id() and self.pid_namespace in ("", read_pid_namespace())
 
     def is_there(self) -> bool:
         """Return whether the process runs; a zombie counts as not running."""

@@ -187,13 +187,14 @@ class ConsoleCopier:
     def finish(self, server: Server, cancel: CancelToken) -> None:
         """Copy all remaining output of a server that no longer runs, and close its run.
 
-        A console that cannot be read is logged: its files can still be removed. Raises OperationCancelled.
+        A console that its game has made unreadable is logged: its files can still be removed. What may pass,
+        such as an OSError, is raised, and so is OperationCancelled.
         """
         try:
             self._copy_rest(server, FINISH_SECONDS, cancel)
         except OperationCancelled:
             raise
-        except (OSError, HostError) as error:
+        except HostError as error:
             tell_unreadable(server.name, error)
         self._close_runs(ConsoleRun.objects.filter(server=server))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Protocol
 
+from hostops.errors import HostError
 from jobs.logs import faults
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ class ConsoleGuard:
         try:
             return self._trim()
         except Exception as error:  # noqa: BLE001 - logged
-            faults.tell(logger, "the consoles cannot be kept within bounds", error)
+            what = "the consoles cannot be kept within bounds"
+            is_explained = isinstance(error, OSError | HostError)
+            faults.tell(logger, what, error, is_explained=is_explained)
             return LONGEST_WAIT_SECONDS
 
     def _trim(self) -> float:

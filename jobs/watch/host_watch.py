@@ -200,7 +200,7 @@ class HostWatch:
             "Saferoom starts it again."
         )
         # While the host is drained, the job waits for the end of that.
-        if job := self._queue_start(server, booted_at, text, is_queued_while_draining=True):
+        if job := self._queue_start(server, booted_at, text):
             logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
 
     def _restart(self, server: Server, due: DueRestart) -> None:
@@ -217,16 +217,19 @@ class HostWatch:
             f"({due.number} of {due.budget})."
         )
         crashed_at = datetime.fromtimestamp(due.crashed_at, UTC)
-        if job := self._queue_start(server, crashed_at, text, is_queued_while_draining=False):
+        # The job finds in the row that this is a restart after a crash: another worker may have an older look.
+        conditions = {"host__is_draining": False, "actual_state": ActualState.CRASHED}
+        if job := self._queue_start(server, crashed_at, text, **conditions):
             self._restarted[server.pk] = due
             logger.info("job %s: start of %s after a crash", job.pk, server.name)
 
     def _queue_start(
-        self, server: Server, moment: datetime, text: str, *, is_queued_while_draining: bool
+        self, server: Server, moment: datetime, text: str, **conditions: object
     ) -> Job | None:
         """Queue the start of a server that has ended at `moment`, with `text` as its first line.
 
-        Returns None if it has been started or stopped since, or a job of it waits or runs.
+        Returns None if it has been started or stopped since, if a job of it waits or runs, or if its row does
+        not meet the `conditions`.
         """
         if has_tried_since(server, moment):
             return None  # Until somebody starts it, this is so at each look: it costs no lock.
@@ -239,9 +242,7 @@ class HostWatch:
                 return None
             # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             wanted = Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING)
-            if not is_queued_while_draining:
-                wanted = wanted.filter(host__is_draining=False)
-            if not wanted.exists():
+            if not wanted.filter(**conditions).exists():
                 return None
             job = enqueue(
                 Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)

@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
-from time import monotonic, time
 from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -70,17 +69,15 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
 def execute(plan: Plan, writer: LogWriter, cancel: CancelToken) -> None:
     """Drive the host as planned, and hand the outcome to `writer`, which stores it.
 
-    Does not raise the job's errors: they are in the job's row and its log, and in the process log; there with
-    their tracebacks, unless a command failed. No transaction and no connection is held while the host is
+    Does not raise the job's errors: they are stored in the job's row and its log, and written to the process
+    log, with a traceback unless a command failed. No transaction and no connection is held while the host is
     driven, unless the caller holds one.
     """
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
-    began_at, began = time(), monotonic()
+    before = operations.Before.look(job) if plan.planned_run else None
     ending = carry_out(plan, writer, cancel)
-    # The clock may have been set back since.
-    began_at = min(began_at, time() - (monotonic() - began))
-    ending = learn_from(plan, ending, began_at)
+    ending = learn_from(plan, ending, before)
     release_connection()  # `learn_from` may have stored an install's result from this thread.
     logger.info("job %s: over, %s", job.id, ending.state)
     writer.finish(job, ending)
@@ -146,10 +143,10 @@ def unread_stderr(error: CalledProcessError) -> str:
     return f"{text}\n" if text and not text.endswith("\n") else text
 
 
-def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
+def learn_from(plan: Plan, ending: Ending, before: operations.Before | None) -> Ending:
     """Ask the host what the job left behind; return the ending with what to store about the server.
 
-    `began_at` is when the host was first touched, in seconds since the epoch.
+    `before` is what was so before a job that starts a server.
     """
     job = plan.job
     server = job.server
@@ -165,11 +162,11 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
             faults.tell(logger, what, error)
     status = operations.read_status(job.host_name, server.name)
     try:
-        return describe_outcome(plan, server, ending, status, began_at)
+        return describe_outcome(plan, server, ending, status, before)
     except Exception as error:  # noqa: BLE001 - logged
         # The job has ended, whatever the host says of its server.
         faults.tell(logger, f"job {job.id}: what it left behind cannot be described", error)
-        return describe_outcome(plan, server, ending, None, began_at)
+        return describe_outcome(plan, server, ending, None, before)
 
 
 def describe_outcome(
@@ -177,7 +174,7 @@ def describe_outcome(
     server: ClaimedServer,
     ending: Ending,
     status: InstanceStatus | None,
-    began_at: float,
+    before: operations.Before | None,
 ) -> Ending:
     """Return the ending with what to store about the server; `status` is what its host says, if it is known."""
     job = plan.job
@@ -186,7 +183,7 @@ def describe_outcome(
         job,
         plan.planned_run,
         status,
-        not_before=began_at,
+        before=before,
         has_answered=ending.state == JobState.SUCCEEDED,
         secrets=plan.secrets,
     )

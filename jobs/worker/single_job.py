@@ -1,11 +1,12 @@
 """Runs one job in the calling thread, for scripts: claims, plans, carries out and stores it as a worker does.
 
-Unlike a worker, this does not wait while the database is away: it raises the error. A worker then fails the
-job, once this process has ended or its lease is over.
+Unlike a worker, this does not wait at the job's end while the database is away: it raises the error. A worker
+then fails the job, once this process has ended or its lease is over.
 """
 
 import logging
 import threading
+from typing import Self
 
 from django.conf import settings
 from django.db import connection
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken
 from jobs.claimed_jobs import ClaimedJob
+from jobs.database import is_away
 from jobs.logs import LogWriter
 from jobs.models import Job, JobState
 from jobs.queue import Heartbeat, claim_next_job, register_worker, store_desired_states
@@ -20,6 +22,9 @@ from jobs.worker.execution import execute, plan, release_connection
 from servers.models import Host
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.05
+"""How often it is checked whether somebody has asked to cancel the job."""
 
 
 def run_worker_once(host: Host | None = None) -> bool:
@@ -51,18 +56,76 @@ def run_job(job_id: int, *, cancel: CancelToken | None = None) -> None:
     claimed = ClaimedJob.of(job)
     # A script may have made the row without a claim.
     store_desired_states([claimed], timezone.now())
-    carry_out(claimed, cancel or CancelToken())
+    cancel = cancel or CancelToken()
+    if job.cancel_requested_at:
+        cancel.cancel()
+    carry_out(claimed, cancel)
 
 
 def carry_out(job: ClaimedJob, cancel: CancelToken) -> None:
-    """Carry out a job whose claim is committed."""
+    """Carry out a job whose claim is committed, or made in the transaction that is open here."""
     planned = plan(job)
     release_connection()
-    execute(planned, OwnLogWriter(job, cancel), cancel)
+    if connection.in_atomic_block:
+        execute(planned, DirectLogWriter(job, cancel), cancel)
+        return
+    with OwnLogWriter(job, cancel) as writer:
+        execute(planned, writer, cancel)
 
 
 class OwnLogWriter(LogWriter):
-    """A log writer that stores each line in the calling thread, because there is no other thread to do it.
+    """A log writer with a thread of its own: it stores what is due, and passes on a request to cancel the job.
+
+    Used in a `with` block. At its end, what the thread could not store is stored in the calling thread, which
+    raises what the database raises.
+    """
+
+    def __init__(self, job: ClaimedJob, cancel: CancelToken) -> None:
+        self._due = threading.Event()
+        super().__init__(
+            on_due=self._due.set, on_settled=note_end, on_given_up=lambda _job: cancel.cancel()
+        )
+        self._job = job
+        self._cancel = cancel
+        self._is_over = False
+        self._fault: Exception | None = None
+        self._thread = threading.Thread(target=self._store_on, name=f"log of job {job.id}")
+
+    def __enter__(self) -> Self:
+        """Begin to store."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Store the rest."""
+        self._is_over = True
+        self._due.set()
+        self._thread.join()
+        if self._fault:
+            raise self._fault
+        while not self.is_idle:
+            self.store()
+
+    def _store_on(self) -> None:
+        while not self._is_over:
+            self._due.wait(min(self.due_in_seconds(), LOOK_SECONDS))
+            self._due.clear()
+            try:
+                self.store()
+                pass_on_cancel_request(self._job, self._cancel)
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                connection.close()
+                if not is_away(error):
+                    # The job's thread must not wait for a place in the log.
+                    self._fault = error
+                    self.abandon()
+                    return
+                self._cancel.wait(LOOK_SECONDS)
+        connection.close()
+
+
+class DirectLogWriter(LogWriter):
+    """A log writer that stores each line in the calling thread, for a transaction that no other thread sees.
 
     It raises what the database raises. At each line and stage it passes on a request to cancel the job.
     """
@@ -70,11 +133,11 @@ class OwnLogWriter(LogWriter):
     def __init__(self, job: ClaimedJob, cancel: CancelToken) -> None:
         super().__init__(
             on_due=self._store_in_turn,
-            on_settled=self._note_end,
+            on_settled=note_end,
             on_given_up=lambda _job: cancel.cancel(),
             batch_seconds=0,
         )
-        self._this = Job.objects.filter(pk=job.id)
+        self._job = job
         self._cancel = cancel
         self._caller = threading.get_ident()
         self._storing = threading.Lock()  # A command's stdout and stderr come from two threads.
@@ -93,16 +156,20 @@ class OwnLogWriter(LogWriter):
         with self._storing:
             self.store()
 
-    def _note_end(self, job: ClaimedJob, is_stored: bool) -> None:
-        if not is_stored:
-            logger.warning("job %s: its end was not stored", job.id)
-
     def _after_storing(self) -> None:
-        self._pass_on_cancel_request()
+        pass_on_cancel_request(self._job, self._cancel)
         # The threads that read a command's output end without closing their connection.
         if threading.get_ident() != self._caller:
             connection.close()
 
-    def _pass_on_cancel_request(self) -> None:
-        if self._this.exclude(cancel_requested_at=None).exists():
-            self._cancel.cancel()
+
+def note_end(job: ClaimedJob, is_stored: bool) -> None:
+    """Log that the end of a job was not stored."""
+    if not is_stored:
+        logger.warning("job %s: its end was not stored", job.id)
+
+
+def pass_on_cancel_request(job: ClaimedJob, cancel: CancelToken) -> None:
+    """Cancel what runs if somebody has asked to cancel the job."""
+    if Job.objects.filter(pk=job.id).exclude(cancel_requested_at=None).exists():
+        cancel.cancel()

@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -106,6 +107,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Run it, and return the exit code."""
     arguments = vars(parse_arguments())
+    # A shell starts what runs in its background with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(arguments.pop("seed"))
     is_kept = arguments.pop("keep")
     scratch = Path(tempfile.mkdtemp(prefix="saferoom-chaos-"))

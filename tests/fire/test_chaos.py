@@ -32,6 +32,8 @@ def run_chaos(*arguments: str) -> None:
             chaos.send_signal(signal.SIGINT)
             report, errors = chaos.communicate(timeout=60)
             report += "\nIt was interrupted: it took longer than 150 s."
+        finally:
+            chaos.kill()
     print(report)
     assert chaos.returncode == 0, report + errors
 

@@ -33,13 +33,13 @@ def kill_before(change):
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-def carry_out(arguments, environment, change, seconds, output):
+def carry_out(arguments, environment, change, seconds, output, errors):
     signal.alarm(seconds)  # ends this process
     os.environ.update(environment)
     os.umask(0o077)  # as hostops/__main__.py does
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output.fileno(), 1)
-    os.dup2(1, 2)
+    os.dup2(errors.fileno(), 2)
     if change is not None:
         kill_before(change)
     try:
@@ -47,18 +47,20 @@ def carry_out(arguments, environment, change, seconds, output):
     except SystemExit as end:
         code = end.code
     sys.stdout.flush()
+    sys.stderr.flush()
     # An end in order would take longer than most verbs: it touches every object that the fork shares.
     os._exit(code)
 
 for line in sys.stdin:
     request = json.loads(line)
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         child = os.fork()
         if child == 0:
-            carry_out(**request, output=output)
+            carry_out(**request, output=output, errors=errors)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         output.seek(0)
-        print(json.dumps([code, output.read()]), flush=True)
+        errors.seek(0)
+        print(json.dumps([code, output.read(), errors.read()]), flush=True)
 """
 SIGKILLED = -9
 
@@ -78,8 +80,8 @@ class ForkServer:
 
     def run(
         self, arguments: tuple[str, ...], environment: dict[str, str], change: int | None
-    ) -> tuple[int, str]:
-        """Run a verb to its end, or until its `change`-th change; return its exit code and its output."""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end, or until its `change`-th change; return how it ended, and its output."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [*self._command, "-c", SERVER],
@@ -100,15 +102,17 @@ class ForkServer:
         try:
             self._process.stdin.write(f"{json.dumps(request)}\n")
             self._process.stdin.flush()
-            code, said = json.loads(self._process.stdout.readline())
+            code, output, errors = json.loads(self._process.stdout.readline())
         except BaseException:
             # A test that ran into its time limit here leaves an unread answer, which the next test would
             # read.
             self._process.kill()
             self.close()
             raise
-        assert code != -signal.SIGALRM, f"{arguments} took longer than {self._seconds} s: {said}"
-        return code, said
+        assert code != -signal.SIGALRM, (
+            f"{arguments} took longer than {self._seconds} s: {output}\n{errors}"
+        )
+        return subprocess.CompletedProcess(arguments, code, output, errors)
 
     def close(self) -> None:
         """End the process, once nothing runs in it."""
@@ -125,12 +129,11 @@ class ForkedCLI(CLI):
         self._server = server
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb to its end; the output includes stderr."""
-        code, output = self._server.run(arguments, self.environment, None)
-        return subprocess.CompletedProcess(arguments, code, output, "")
+        """Run a verb to its end."""
+        return self._server.run(arguments, self.environment, None)
 
     def run_killed(self, change: int, *arguments: str) -> bool:
         """Run a verb and kill it right before its `change`-th change; return whether it got that far."""
-        code, output = self._server.run(arguments, self.environment, change)
-        assert code in (0, SIGKILLED), output
-        return code == SIGKILLED
+        done = self._server.run(arguments, self.environment, change)
+        assert done.returncode in (0, SIGKILLED), f"{done.stdout}\n{done.stderr}"
+        return done.returncode == SIGKILLED

@@ -637,13 +637,19 @@ def test_a_server_whose_start_nobody_waited_for_is_found_running(
     assert runs.is_marked_ready(instance_of(root), latest_run(root))
 
 
-def test_so_is_one_from_before_the_clock_was_set_back(host: Host, root: Path, alpha: Path) -> None:
+def test_a_server_that_started_before_the_clock_was_set_back_is_found_running_once_it_answers(
+    host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.start("alpha")
     instance = instance_of(root)
     instance.ready_path.unlink()
     record = json.loads(instance.run_path.read_text())
     record["started_at"] += 3600
     instance.run_path.write_text(json.dumps(record))
+    with monkeypatch.context() as silence:
+        silence.setattr("hostops.drivers.status_reader.find_answering", lambda *_: set())
+        assert host.status("alpha").state is STARTING
+    monkeypatch.setattr("hostops.drivers.status_reader._ASK_EVERY_SECONDS", 0.0)
     assert host.status("alpha").state is RUNNING
 
 

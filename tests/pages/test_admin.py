@@ -112,7 +112,13 @@ def test_the_jobs_are_filtered_by_state_and_operation(
     as_dana: Client, failed_job: Job, server: Server
 ) -> None:
     other = Job.objects.create(operation="stop", server=server)
-    for query in ({"state__exact": "failed"}, {"operation": "start"}, {"q": "alpha"}):
+    assert "alpha on local" in as_dana.get(JOBS).content.decode()
+    for query in (
+        {"state__exact": "failed"},
+        {"operation": "start"},
+        {"q": "alpha"},
+        {"q": "loca"},
+    ):
         assert failed_job.get_absolute_url() in as_dana.get(JOBS, query).content.decode()
     for query in ({"state__exact": "failed"}, {"operation": "start"}):
         assert other.get_absolute_url() not in as_dana.get(JOBS, query).content.decode()

@@ -291,9 +291,9 @@ def test_a_question_tells_what_would_not_be_done_any_more(
     queue.defer("stop", server=fleet["able"], requested_by=alice, until=timezone.now())
     asked = {"action": "restart", "server": ["able", "baker"]}
     page = as_alice.post(MANY, asked).content.decode()
-    assert page.count("instead of “Stop when empty”, which waits") == 1
+    assert page.count("cancels “Stop when empty”, which is waiting") == 1
     queue.end_deferral(fleet["able"].deferred_action, "People were on.")
-    assert "instead of" not in as_alice.post(MANY, asked).content.decode()
+    assert "when empty”, which is waiting" not in as_alice.post(MANY, asked).content.decode()
 
 
 def test_an_action_that_no_server_needs_any_longer_is_no_success(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +45,12 @@ class Machine:
 
     def cli(self, *arguments: str) -> str:
         """Run a verb that must succeed and return its output."""
-        code, output = self.try_cli(*arguments)
-        assert code == 0, f"{arguments}: {code}\n{output}"
-        return output
+        done = self.try_cli(*arguments)
+        assert done.returncode == 0, f"{done}"
+        return done.stdout
 
-    def try_cli(self, *arguments: str) -> tuple[int, str]:
-        """Run a verb and return its exit code and its output."""
+    def try_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb and return how it ended, and its output."""
         return self._forks.run(arguments, self.environment, None)
 
     def close(self) -> None:
@@ -99,8 +100,8 @@ class Machine:
         before = game.read_text()
         game.write_text(f"#!/bin/sh\n( {program} ) >seen.new 2>&1\nmv seen.new seen\n")
         try:
-            code, said = self.try_cli("start", name)
-            assert code == 1, said  # It does not run any more.
+            done = self.try_cli("start", name)
+            assert done.returncode == 1, f"{done}"  # It does not run any more.
             return output.read_text()
         finally:
             game.write_text(before)

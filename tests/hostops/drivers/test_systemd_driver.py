@@ -272,8 +272,9 @@ def test_a_manager_that_is_away_is_told_with_the_cure(
 
 def write_run(instance: InstanceLayout, restarts: int) -> None:
     stat = read_own_stat()
-    run = runs.Run(3, stat.pid, stat.start_ticks, read_boot_id(), 1.0, "1", 27015)
-    times = [time.time() - 5] * restarts
+    now = time.time()
+    run = runs.Run(3, stat.pid, stat.start_ticks, read_boot_id(), now, "1", 27015)
+    times = [now - 5] * restarts
     instance.run_path.write_text(
         json.dumps({**run.__dict__, "restarted_at": times, "restarts": restarts})
     )

@@ -10,7 +10,7 @@ from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import Ending
 from jobs.logs.log_cap import LAST_LINES, LogCap, LogLine
 from jobs.models import Job, JobState, LogStream, Operation
-from jobs.worker.single_job import OwnLogWriter
+from jobs.worker.single_job import DirectLogWriter
 from servers.models import Host
 from tests.jobs.logs.storing import storing
 
@@ -61,7 +61,7 @@ def test_a_cancel_is_heard_while_nothing_more_is_stored(host: Host, settings: Se
     cancel = CancelToken()
     row = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
     job = ClaimedJob.of(row)
-    writer = OwnLogWriter(job, cancel)
+    writer = DirectLogWriter(job, cancel)
     writer.line(job, LogStream.STDOUT, "longer than the log may be")
     assert not cancel.is_cancelled
     Job.objects.update(cancel_requested_at=NOW)

@@ -21,7 +21,7 @@ from jobs.models import Job, JobLog, JobStage, JobState, Worker
 from jobs.queue.liveness import register_worker
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import claim_jobs
-from jobs.worker.single_job import OwnLogWriter
+from jobs.worker.single_job import DirectLogWriter
 from servers.models import Run, Server
 from tests.jobs.logs.storing import StoringThread, storing
 from tests.waiting import wait_until
@@ -151,7 +151,7 @@ class TestAppending:
     def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: ClaimedJob) -> None:
         Job.objects.update(state=JobState.FAILED)
         cancel = CancelToken()
-        log = OwnLogWriter(job, cancel)
+        log = DirectLogWriter(job, cancel)
         log.line(job, "stdout", "too late")
         assert cancel.is_cancelled
         log.finish(job, Ending(JobState.SUCCEEDED, 0))

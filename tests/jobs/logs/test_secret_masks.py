@@ -1,5 +1,6 @@
 """The passwords in a server's fields do not show in logs, states and errors, wherever they occur there."""
 
+from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 from unittest.mock import Mock
@@ -10,6 +11,7 @@ from hostops.errors import CommandError, HostError
 from hostops.launch_arguments import ArgumentsError, parse_arguments
 from hostops.specs import CancelToken, InstanceState, InstanceStatus
 from jobs.claimed_jobs import ClaimedJob
+from jobs.logs import append_job_log_line
 from jobs.logs.finishing import Ending
 from jobs.logs.safe_lines import MASK, make_line_safe, mask_known, secrets_of_server
 from jobs.models import JobState
@@ -61,6 +63,18 @@ def test_a_jobs_lines_and_error_have_none(server: Server, fake_host: FakeHost) -
     assert lines[0] == f"told: {MASK}, {MASK}, {MASK}"
     assert ending.error == f"It printed {MASK}, and then {MASK}."
     assert fake_host.specs[0].rcon_password == "hunter2-of-rcon"
+
+
+@pytest.mark.parametrize("form", [str, str.encode])
+def test_a_line_from_elsewhere_has_none(
+    server: Server, settings: Any, form: Callable[[str], str | bytes]
+) -> None:
+    settings.STEAM_PASSWORD = "password-at-steam"
+    Server.objects.update(config="tv_relaypassword relay-it")
+    job = enqueue("start", server=server, requested_by=None)
+    line = form("told: hunter2-of-rcon, sesame-to-join, relay-it, password-at-steam")
+    append_job_log_line(job.pk, "stdout", line)
+    assert job.logs.get().line == f"told: {MASK}, {MASK}, {MASK}, {MASK}"
 
 
 def test_a_jobs_stage_has_none(server: Server, fake_host: FakeHost) -> None:

@@ -14,7 +14,7 @@ from jobs.logs.job_output import Entries
 from jobs.logs.log_writer import LogWriter
 from jobs.models import Job, JobLog, JobStage, JobState
 from jobs.queue.liveness import register_worker
-from jobs.worker.single_job import OwnLogWriter
+from jobs.worker.single_job import DirectLogWriter
 from servers.models import Host, Server
 
 
@@ -34,7 +34,7 @@ def stages(job: ClaimedJob) -> list[tuple[str, int]]:
 
 
 def test_a_stage_begins_with_the_line_behind_it(job: ClaimedJob) -> None:
-    log = OwnLogWriter(job, CancelToken())
+    log = DirectLogWriter(job, CancelToken())
     log.line(job, "stdout", "before")
     log.stage(job, "Checking", None)
     log.line(job, "stdout", "one")

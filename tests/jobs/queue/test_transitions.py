@@ -508,7 +508,7 @@ class TestEnding:
         start(server)
         job = claim_next_job(worker)
         assert job is not None
-        finish_job(job, exit_code=1, error="it broke\n  badly")
+        finish_job(job, exit_code=1, error="it\0 broke\n  badly")
         assert Job.objects.get().error == "it broke badly"
 
     def test_cancelling_a_queued_job_ends_it(self, server: Server, worker: Worker) -> None:

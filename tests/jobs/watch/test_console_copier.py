@@ -1,6 +1,7 @@
 """Consoles are copied exactly: every line once and in order, whoever copies, and whatever dies meanwhile."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -596,6 +597,17 @@ class TestBeforeTheFilesGo:
         console.symlink_to("/") if kind == "link" else console.write_text("no folder")
         console_copier.finish_console(HostLayer(game.root), "alpha", CancelToken())
         assert not ConsoleLine.objects.exists()
+
+    def test_what_may_pass_keeps_the_files(
+        self, game: Game, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        game.write("last words")
+        monkeypatch.setattr(HostLayer, "read_console", fail)
+        with pytest.raises(OSError, match="Too many"):
+            console_copier.finish_console(HostLayer(game.root), "alpha", CancelToken())
 
     def test_who_cancels_ends_the_waiting(self, game: Game, failures: list[int]) -> None:
         game.write("last words")

@@ -48,6 +48,16 @@ def test_a_quiet_console_is_left_what_it_may_have(clock: list[float]) -> None:
     assert consoles.trimmed == []
 
 
+def test_whatever_a_host_does_it_is_asked_again(clock: list[float]) -> None:
+    consoles = Consoles()
+    guard = ConsoleGuard(consoles)
+    consoles.sizes = {"alpha": "many"}  # type: ignore[dict-item]
+    guard.look()
+    assert guard.look() == LONGEST_WAIT_SECONDS
+    consoles.sizes = {"alpha": 0}
+    assert guard.look() == LONGEST_WAIT_SECONDS
+
+
 def test_only_the_one_that_floods_is_trimmed_to_less_and_soon_again(clock: list[float]) -> None:
     consoles = Consoles()
     guard = ConsoleGuard(consoles)

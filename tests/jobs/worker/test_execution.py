@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from time import sleep
 from unittest.mock import Mock
 
 import pytest
@@ -26,6 +27,7 @@ from hostops.specs import (
 )
 from jobs import operations
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
+from jobs.logs import log_writer
 from jobs.models import Job, JobState, Operation
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import cancel, claim_next_job
@@ -671,6 +673,64 @@ def test_a_plan_decrypts_each_password_once_and_masks_all_that_it_gives_to_the_h
     assert (spec.rcon_password, spec.join_password) == ("of-the-field", "of-those-who-join")
     assert planned.secrets == {"of-the-field", "of-those-who-join", "of-the-config"}
     assert sorted(tokens) == sorted({server.rcon_password_token, server.join_password_token})
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOutsideOfATransaction:
+    def test_a_verb_that_prints_nothing_is_cancelled(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def act(_verb: str, _name: str, _line: OnLine, _stage: OnStage, token: CancelToken) -> None:
+            asking = threading.Thread(target=ask_to_cancel)
+            asking.start()
+            asking.join()
+            while True:
+                token.raise_if_cancelled()
+                token.wait(10)
+
+        def ask_to_cancel() -> None:
+            cancel(Job.objects.get())
+            connection.close()
+
+        fake_host.act = act
+        assert run("stop", server).state == JobState.CANCELLED
+
+    def test_a_request_to_cancel_that_came_before_the_host_is_touched_is_heeded(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        enqueue("stop", server=server, requested_by=None)
+        job = claim_next_job()
+        assert job
+        cancel(job)
+        run_job(job.pk)
+        job.refresh_from_db()
+        assert job.state == JobState.CANCELLED
+        assert fake_host.calls == []
+
+    def test_thousands_of_lines_are_stored_in_batches_in_order(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def act(_verb: str, _name: str, on_line: OnLine, *_: object) -> None:
+            for number in range(5_000):
+                on_line("stdout", f"line {number}")
+
+        store = Mock(wraps=log_writer.store_entries)
+        monkeypatch.setattr(log_writer, "store_entries", store)
+        fake_host.act = act
+        job = run("stop", server)
+        assert [line for _, line in log_of(job)] == [f"line {number}" for number in range(5_000)]
+        assert store.call_count < 1_000
+
+    def test_what_breaks_the_log_ends_the_call_and_not_in_silence(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def break_down(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("jobs.worker.single_job.pass_on_cancel_request", break_down)
+        fake_host.act = lambda *_: sleep(0.2)
+        with pytest.raises(RuntimeError, match="a bug"):
+            run("stop", server)
 
 
 def test_the_clock_of_a_job_only_goes_forward(server: Server, fake_host: FakeHost) -> None:

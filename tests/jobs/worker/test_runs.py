@@ -21,7 +21,6 @@ from jobs.logs.safe_lines import MASK
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
 from jobs.queue.requests import RequestRefused, enqueue, request
-from jobs.worker import execution
 from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
 from servers.secrets.encryption import ServerSecret, decrypt
@@ -90,12 +89,26 @@ def test_a_start_of_what_runs_already_does_not_pass_for_a_new_run(
     assert stored.config == ""
 
 
+def running(number: int, started_at: float) -> InstanceStatus:
+    return InstanceStatus(
+        "alpha", InstanceState.RUNNING, run=number, started_at=started_at, release="100"
+    )
+
+
 @pytest.mark.parametrize("ahead_seconds", [3600, -3600])
-def test_a_run_is_stored_although_the_clock_was_set_during_its_start(
-    server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch, ahead_seconds: int
+def test_a_run_is_new_or_not_by_its_number_also_if_the_clock_was_set(
+    server: Server, fake_host: FakeHost, ahead_seconds: int
 ) -> None:
-    clock = iter([time() + ahead_seconds])
-    monkeypatch.setattr(execution, "time", lambda: next(clock, time()))
+    started_at = time() + ahead_seconds
+
+    def begin_run(verb: str, *_: object) -> None:
+        if verb == "start":
+            fake_host.told["alpha"] = running(2, started_at)
+
+    fake_host.told["alpha"] = running(1, started_at)
+    assert run("start", server).state == JobState.SUCCEEDED
+    assert not Run.objects.exists()
+    fake_host.act = begin_run
     assert run("start", server).state == JobState.SUCCEEDED
     assert Run.objects.exists()
 

@@ -834,11 +834,10 @@ class TestAThreadThatDies:
         monkeypatch.setattr("os._exit", exits.append)
         return exits
 
-    @pytest.mark.parametrize("thread", ["main", "heartbeat", "chores", "consoles"])
+    @pytest.mark.parametrize("thread", ["main", "heartbeat", "chores"])
     def test_it_ends_the_worker_with_the_reason(
         self,
         servers: list[Server],
-        fake_host: FakeHost,
         run_loop: Callable[[], WorkerLoop],
         settings: object,
         monkeypatch: pytest.MonkeyPatch,
@@ -854,7 +853,6 @@ class TestAThreadThatDies:
             "main": (worker_process, "build_scheduler_state"),
             "heartbeat": (liveness, "beat"),
             "chores": (chores, "PlayerWatch"),
-            "consoles": (fake_host, "trim_consoles"),
         }
         monkeypatch.setattr(*breakable[thread], break_down)
         run_loop()

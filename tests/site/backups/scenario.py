@@ -244,9 +244,11 @@ def restore_all() -> None:
 
 def fail_around_the_database(archive: Path) -> None:
     """What fails around the database's part of a restore is told; this is the same with both engines."""
+    User.objects.update(first_name="Not in the backup")
     with patch.object(restoring, "call_command", side_effect=CommandError("It is too old.")):
         said = refuse("restore", str(archive), "--replace")
     assert said == "The backup was not put back. It is too old."
+    assert User.objects.filter(first_name="Not in the backup").exists()
     with patch("l4d2site.backups.host_files.put", side_effect=OSError("The disk is full.")):
         said = refuse("restore", str(archive), "--replace")
     assert "The database is put back, but not every file: The disk is full." in said

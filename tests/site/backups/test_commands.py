@@ -19,6 +19,7 @@ from l4d2site.backups.database_dumps import DumpError, client_programs
 from tests.conftest import migrate
 from tests.fire.postgres import Postgres
 from tests.systemd.sandbox import REPOSITORY
+from tests.waiting import wait_until
 
 STRANGE = "tests.site.backups.strange_databases"
 NOT_TOLD = (
@@ -179,6 +180,7 @@ def test_a_backup_is_made_with_a_key_that_has_a_passphrase(
         "ALTER SYSTEM SET ssl = on",
         "SELECT pg_reload_conf()",
     )
+    wait_until(lambda: has_tls(postgres), 20, "TLS is not switched on")
     postgres.make_database("over_tls", template="migrated")
     url = f"{postgres.url('over_tls', address='127.0.0.1')}?sslmode=require"
     certificate = f"sslcert={postgres.root}/client.crt&sslkey={postgres.root}/client.key"
@@ -190,6 +192,12 @@ def test_a_backup_is_made_with_a_key_that_has_a_passphrase(
         "--database-only",
     )
     assert "verified" in done.stdout, done.stderr
+
+
+def has_tls(postgres: Postgres) -> bool:
+    """Return whether new connections to the server may use TLS."""
+    with closing(psycopg.connect(postgres.url())) as server:
+        return bool(server.execute("SHOW ssl").fetchone() == ("on",))
 
 
 def execute(postgres: Postgres, *statements: str) -> None:
