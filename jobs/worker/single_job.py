@@ -6,6 +6,7 @@ then fails the job, once this process has ended or its lease is over.
 
 import logging
 import threading
+from time import sleep
 from typing import Self
 
 from django.conf import settings
@@ -120,7 +121,7 @@ class OwnLogWriter(LogWriter):
                     self._fault = error
                     self.abandon()
                     return
-                self._cancel.wait(LOOK_SECONDS)
+                sleep(LOOK_SECONDS)
         connection.close()
 
 

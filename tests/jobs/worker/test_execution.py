@@ -27,7 +27,7 @@ from hostops.specs import (
 )
 from jobs import operations
 from jobs.claimed_jobs import ClaimedJob, ClaimedServer
-from jobs.logs import log_writer
+from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobState, Operation
 from jobs.queue.requests import enqueue
 from jobs.queue.transitions import cancel, claim_next_job
@@ -714,7 +714,7 @@ class TestOutsideOfATransaction:
             for number in range(5_000):
                 on_line("stdout", f"line {number}")
 
-        store = Mock(wraps=log_writer.store_entries)
+        store = Mock(wraps=job_output.store_entries)
         monkeypatch.setattr(log_writer, "store_entries", store)
         fake_host.act = act
         job = run("stop", server)
