@@ -384,7 +384,7 @@ class Update:
         self.manifest = manifest
         self.is_validating = is_validating
         build_id = self.settings.build_id
-        # By the name that this was started by: it may be a link that leads to another release later.
+        # By the name that `steamcmd` was started by: it may be a link that leads to another release later.
         srcds_path = str(Path(__file__).absolute().with_name("srcds.py"))
         other = "linux" if session.platform == "windows" else "windows"
         self.surplus = platform_files(other, build_id)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 if not __package__:  # started by its path: `-I` keeps the project off the module search path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    # Through the same links: the game that it installs is started by them when they lead to a later release.
+    sys.path.insert(0, str(Path(__file__).absolute().parents[2]))
 
 from hostops.simulator.steam_client import main
 
