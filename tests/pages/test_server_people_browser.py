@@ -65,6 +65,7 @@ def test_what_an_admin_may_is_not_cut(open_page: OpenPage, stopped_server: Serve
         "one => { one.style.cssText = 'width: max-content; min-width: 0; max-width: none' }"
     )
     assert room >= select.evaluate("one => one.offsetWidth")
+    select.evaluate("one => { one.style.cssText = '' }")
     look(page, "admins")
 
 
