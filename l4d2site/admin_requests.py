@@ -141,13 +141,16 @@ class CheckedRequests(CheckedFields, ModelAdmin):  # type: ignore[type-arg]
         return super().get_object(request, object_id, from_field or None)
 
     def response_action(  # type: ignore[override] # django-stubs knows another parameter.
-        self, request: HttpRequest, queryset: QuerySet[Any]
+        self, request: HttpRequest, queryset: QuerySet[Any], **of_later: Any
     ) -> HttpResponse | None:
-        """Run an action on the chosen rows, if the values that name them can be keys."""
+        """Run an action on the chosen rows, if the values that name them can be keys.
+
+        `of_later` are arguments that later versions of Django add, as 6.1 does.
+        """
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(is_value_of(self.opts.pk, key) for key in chosen):
             raise BadRequest(_("No row can have the key that was chosen."))
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, **of_later)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """Return the inline rows, with forms that check what they get."""
