@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.commands import flush
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import DjangoDbBlocker
 
 from jobs import operations
@@ -99,9 +100,14 @@ def django_db_keepdb(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def django_db_setup(
+    django_db_setup: None, django_db_use_migrations: bool, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
     """Make the database; tests that commit leave it as it is now (`tests/emptying.py`)."""
     with django_db_blocker.unblock():
+        if not django_db_use_migrations:
+            # A store tells databases apart by their first migration.
+            MigrationRecorder(connection).record_applied("tests", "made without migrations")
         content = FirstContent()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush.Command, "handle", lambda _self, **_options: content.restore())
