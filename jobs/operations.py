@@ -203,11 +203,13 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     if operation not in STARTS:
         return Prepared(partial(BY_SPEC[operation], host, spec), spec)
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
-    act = partial(start, is_automatic=True) if is_automatic(job, server) else BY_SPEC[operation]
+    act = BY_SPEC[operation]
+    if is_restart_after_crash(job, server):
+        act = partial(start, is_automatic=True)
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
 
 
-def is_automatic(job: ClaimedJob, server: ClaimedServer) -> bool:
+def is_restart_after_crash(job: ClaimedJob, server: ClaimedServer) -> bool:
     """Whether a job starts a server that has crashed, and that nobody asked to start."""
     if job.operation != Operation.START or job.requested_by_name:
         return False
@@ -378,7 +380,7 @@ def start(
 ) -> None:
     """Bring the instance up to date, so that edits of its blueprint apply, and start it.
 
-    One that is automatic (`is_automatic`) counts against the restart budget.
+    With `is_automatic` it is a restart after a crash, and counts against the restart budget.
     """
     host.initialize(spec, **callbacks)
     act = partial(host.start, is_automatic=True) if is_automatic else host.start

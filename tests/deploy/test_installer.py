@@ -430,7 +430,7 @@ def test_anybody_may_see_what_would_be_done_and_every_flag_is_explained() -> Non
 
 
 class HereMachine(Machine):
-    """A machine whose commands do nothing, and on which files belong to whoever runs the tests."""
+    """A machine whose commands do nothing, and on which files belong to the account that runs the tests."""
 
     worker_runs = False
 

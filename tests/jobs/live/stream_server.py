@@ -184,16 +184,8 @@ class Nginx:
         """Start it, and return once it listens."""
         subprocess.run(
             [
-                *(
-                    "openssl",
-                    "req",
-                    "-x509",
-                    "-newkey",
-                    "ec",
-                    "-pkeyopt",
-                    "ec_paramgen_curve:P-256",
-                ),
-                *("-nodes", "-days", "2"),
+                *("openssl", "req", "-x509", "-nodes", "-days", "2"),
+                *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
                 *("-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"),
             ],
             cwd=self._folder,
