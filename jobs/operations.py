@@ -566,6 +566,7 @@ def report_host(host: Host) -> None:
         return
     store_taken_ports(host, facts.taken_ports)
     store_releases(host, installed)
+    # Last, because a host layer need not know its address.
     store_address(host, layer.query_address, is_simulated=facts.game_source == "simulator")
 
 

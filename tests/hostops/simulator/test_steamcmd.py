@@ -32,6 +32,20 @@ def cmd(tmp_path: Path) -> SteamCmd:
     return SteamCmd(tmp_path)
 
 
+def test_the_game_is_started_by_the_link_that_steamcmd_was_started_by(
+    cmd: SteamCmd, tmp_path: Path
+) -> None:
+    """After an upgrade, `current` leads to another release, and the one before may be removed."""
+    current = tmp_path / "current"
+    current.symlink_to(STEAMCMD.parents[2])
+    for platform in ("windows", "linux"):
+        argv = cmd.update(platform)
+        argv[argv.index(str(STEAMCMD))] = str(current / "hostops/simulator/steamcmd.py")
+        assert cmd.run(argv).returncode == 0
+    game = (cmd.install_dir / "srcds_linux").read_text()
+    assert f"srcds={current}/hostops/simulator/srcds.py\n" in game
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Return the content of every file below `root` that belongs to the game."""
     return {

@@ -758,8 +758,9 @@ class TestRecovery:
             {"stopped_at": timezone.now()},
             {"process_started": 1},
             {"pid": 4_194_304},
+            {"pid": 4_194_304, "pid_namespace": ""},
         ],
-        ids=["lease over", "said goodbye", "pid given out again", "no such process"],
+        ids=["lease over", "said goodbye", "pid given out again", "no such process", "by hand"],
     )
     def test_the_job_of_a_worker_that_is_gone_fails(
         self, server: Server, host: Host, changes: dict[str, object]

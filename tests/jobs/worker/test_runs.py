@@ -1,6 +1,7 @@
 """What a job that starts a server stores about the run, with its end, and what a start “as it was” repeats."""
 
 import json
+from dataclasses import replace
 from time import time
 from typing import Any
 
@@ -137,6 +138,16 @@ def test_a_server_that_was_left_running_by_a_failed_start_has_a_run_that_did_not
     assert run("start", server).state == JobState.FAILED
     [stored] = Run.objects.all()
     assert not stored.has_answered
+
+
+def test_a_run_is_stored_although_the_database_refuses_the_state_of_its_server(
+    server: Server, fake_host: FakeHost
+) -> None:
+    fake_host.act = lambda *_: fake_host.told.update(
+        alpha=replace(running(1, time()), restarts=2**70)
+    )
+    assert run("start", server).state == JobState.SUCCEEDED
+    assert Run.objects.exists()
 
 
 def test_a_job_whose_worker_is_gone_leaves_a_run_of_which_nothing_is_known(
