@@ -291,7 +291,7 @@ def test_a_question_tells_what_would_not_be_done_any_more(
     queue.defer("stop", server=fleet["able"], requested_by=alice, until=timezone.now())
     asked = {"action": "restart", "server": ["able", "baker"]}
     page = as_alice.post(MANY, asked).content.decode()
-    assert page.count("cancels “Stop when empty”, which is waiting") == 1
+    assert page.count("this cancels “Stop when empty”, which is waiting") == 1
     queue.end_deferral(fleet["able"].deferred_action, "People were on.")
     assert "when empty”, which is waiting" not in as_alice.post(MANY, asked).content.decode()
 
